@@ -1,1 +1,35 @@
-//! core
+//! The decisions of a live transport-stream proxy, and nothing else.
+//!
+//! Bytes of an upstream come in as arguments, whole packets in segments and orders to the driver come out as
+//! values. Everything is a function of (state, now, input): the daemon and the simulator run the same code and,
+//! given the same inputs, get the same outputs bit for bit.
+//!
+//! **What is absent.** There is no clock, no socket, no thread, no entropy, no logging and no hash map in here:
+//! `#![no_std]` keeps them out at compile time. Time is an [`Instant`] that the driver passes in, chance is a
+//! seed that the driver chooses, and what an operator should hear about is an event or a count.
+//!
+//! **Where to start.** [`stream::Stream`] is the upstream side of one channel: bytes in, [`Segment`]s out.
+//! [`Ring`] holds the last seconds of them, [`Viewer`] is one client's place in it, [`Admission`] decides who may
+//! enter. Below them [`framer`] finds packets, [`ts`] reads them, [`access`] finds the places where a decoder
+//! can start.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod admission;
+pub mod cause;
+pub mod policy;
+pub mod rng;
+pub mod stall;
+pub mod time;
+
+pub use admission::{Admission, AdmissionLimits, LimitEvent, Peer, Refusal, Ticket};
+pub use cause::{CloseCause, CloseKind};
+pub use policy::{Join, Policy, Slow};
+pub use rng::Rng;
+pub use stall::StallTimer;
+pub use time::{Duration, Instant};

@@ -26,6 +26,7 @@ pub mod policy;
 pub mod rng;
 pub mod stall;
 pub mod time;
+pub mod ts;
 
 pub use admission::{Admission, AdmissionLimits, LimitEvent, Peer, Refusal, Ticket};
 pub use cause::{CloseCause, CloseKind};

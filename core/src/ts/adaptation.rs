@@ -1,0 +1,123 @@
+//! The adaptation field and the program clock reference (ISO/IEC 13818-1 §2.4.3.4, §2.4.3.5).
+
+use super::packet::{PACKET_BYTES, Packet};
+
+const DISCONTINUITY: u8 = 0x80;
+const RANDOM_ACCESS: u8 = 0x40;
+const PCR_FLAG: u8 = 0x10;
+
+/// Where a PCR stands in a packet that has one: after header, field length and flags.
+const PCR_OFFSET: usize = 6;
+const PCR_BYTES: usize = 6;
+
+/// A program clock reference: ticks of 27 MHz, modulo [`Pcr::MODULUS`] (about 26.5 h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pcr(u64);
+
+impl Pcr {
+    /// Ticks per second.
+    pub const HZ: u64 = 27_000_000;
+    /// The clock wraps here: 33 bits of 90 kHz times 300.
+    pub const MODULUS: u64 = 300 << 33;
+
+    /// The clock at `ticks`, modulo [`Pcr::MODULUS`].
+    pub const fn from_27mhz(ticks: u64) -> Self {
+        Self(ticks % Self::MODULUS)
+    }
+
+    /// Ticks of 27 MHz, below [`Pcr::MODULUS`].
+    pub const fn as_27mhz(self) -> u64 {
+        self.0
+    }
+
+    /// The clock `ticks` later (earlier when negative).
+    pub const fn offset(self, ticks: i64) -> Self {
+        Self((self.0 as i64).wrapping_add(ticks % Self::MODULUS as i64).rem_euclid(Self::MODULUS as i64)
+            as u64)
+    }
+
+    /// Ticks from `earlier` to this one by the shorter way round: −MODULUS/2 ..= MODULUS/2.
+    pub const fn ticks_since(self, earlier: Self) -> i64 {
+        let forward = (self.0 + Self::MODULUS - earlier.0) % Self::MODULUS;
+        if forward > Self::MODULUS / 2 { forward as i64 - Self::MODULUS as i64 } else { forward as i64 }
+    }
+
+    /// Reads the 48 bits of §2.4.3.5: base (33), reserved (6), extension (9).
+    fn from_wire(wire: &[u8; PCR_BYTES]) -> Self {
+        let [a, b, c, d, e, f] = *wire;
+        let bits = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        Self::from_27mhz((bits >> 15) * 300 + (bits & 0x1FF))
+    }
+
+    fn to_wire(self) -> [u8; PCR_BYTES] {
+        let bits = (self.0 / 300) << 15 | 0x3F << 9 | (self.0 % 300);
+        let [_, _, a, b, c, d, e, f] = bits.to_be_bytes();
+        [a, b, c, d, e, f]
+    }
+}
+
+/// A view of one adaptation field, without its length byte. A field cut short reads as having no flags.
+#[derive(Clone, Copy, Debug)]
+pub struct Adaptation<'a>(&'a [u8]);
+
+impl<'a> Adaptation<'a> {
+    pub(super) const fn new(field: &'a [u8]) -> Self {
+        Self(field)
+    }
+
+    /// `discontinuity_indicator`: continuity counter or time base may jump here.
+    #[inline]
+    pub fn discontinuity(&self) -> bool {
+        self.flags() & DISCONTINUITY != 0
+    }
+
+    /// `random_access_indicator`: the next PES packet of this PID begins where a decoder can begin.
+    #[inline]
+    pub fn random_access(&self) -> bool {
+        self.flags() & RANDOM_ACCESS != 0
+    }
+
+    /// The program clock reference, when there is one and the field is long enough for it.
+    #[inline]
+    pub fn pcr(&self) -> Option<Pcr> {
+        if self.flags() & PCR_FLAG == 0 {
+            return None;
+        }
+        self.0.get(1..)?.first_chunk().map(Pcr::from_wire)
+    }
+
+    #[inline]
+    fn flags(&self) -> u8 {
+        self.0.first().copied().unwrap_or(0)
+    }
+}
+
+/// Replaces the PCR of a packet. False, and nothing is written, when the packet has none.
+pub fn write_pcr(packet: &mut [u8; PACKET_BYTES], pcr: Pcr) -> bool {
+    if Packet::new(packet).adaptation().and_then(|field| field.pcr()).is_none() {
+        return false;
+    }
+    packet[PCR_OFFSET..PCR_OFFSET + PCR_BYTES].copy_from_slice(&pcr.to_wire());
+    true
+}
+
+/// Sets or clears the `random_access_indicator`. False, and nothing is written, when the packet has no
+/// adaptation field with flags.
+pub fn write_random_access(packet: &mut [u8; PACKET_BYTES], random_access: bool) -> bool {
+    write_flag(packet, RANDOM_ACCESS, random_access)
+}
+
+/// Sets or clears the `discontinuity_indicator`. False, and nothing is written, when the packet has no
+/// adaptation field with flags.
+pub fn write_discontinuity(packet: &mut [u8; PACKET_BYTES], discontinuity: bool) -> bool {
+    write_flag(packet, DISCONTINUITY, discontinuity)
+}
+
+fn write_flag(packet: &mut [u8; PACKET_BYTES], flag: u8, on: bool) -> bool {
+    if Packet::new(packet).adaptation().is_none_or(|field| field.0.is_empty()) {
+        return false;
+    }
+    let flags = &mut packet[PCR_OFFSET - 1];
+    *flags = if on { *flags | flag } else { *flags & !flag };
+    true
+}

@@ -1,0 +1,244 @@
+//! Sections: put together from packets, then checked (ISO/IEC 13818-1 §2.4.4, Annex A for the CRC).
+
+use alloc::vec::Vec;
+
+use crate::ts::packet::Packet;
+
+/// The longest PAT or PMT section, head and CRC included (§2.4.4.4, §2.4.4.9: `section_length` ≤ 1021). Longer
+/// private sections on the same PID are stepped over.
+pub const SECTION_BYTES_MAX: usize = 1024;
+
+/// Table id, flags and `section_length`.
+const HEAD_BYTES: usize = 3;
+/// The head of a section with `section_syntax_indicator`, up to `last_section_number`.
+const LONG_HEAD_BYTES: usize = 8;
+const CRC_BYTES: usize = 4;
+/// A table id that no table has: the rest of the packet is stuffing.
+const STUFFING: u8 = 0xFF;
+
+/// Puts the sections of one PID together. Holds at most [`SECTION_BYTES_MAX`] bytes.
+///
+/// Damaged and missing packets (by `transport_error_indicator` and continuity counter) drop the section
+/// they belong to, a repeated packet is ignored.
+#[derive(Clone, Debug, Default)]
+pub struct SectionAssembler {
+    buffer: Vec<u8>,
+    /// Bytes of the open section that the buffer has no room for and that were stepped over.
+    skipped: usize,
+    /// Packets that the open section spreads over so far; zero when no section is open.
+    packets: usize,
+    last_counter: Option<u8>,
+}
+
+/// A complete section, not yet checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Assembled<'a> {
+    /// From the table id to the CRC.
+    pub bytes: &'a [u8],
+    /// How many packets it spread over, the one that completed it included.
+    pub packets: usize,
+}
+
+impl SectionAssembler {
+    /// Waits for the first section to begin.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next packet of the PID and hands each section that it completes to `sink`. False when the packet
+    /// was not used: no payload, damaged, scrambled, or a repetition of the one before.
+    pub fn push(&mut self, packet: &Packet<'_>, mut sink: impl FnMut(Assembled<'_>)) -> bool {
+        let Some(payload) = packet.payload().filter(|_| !packet.scrambled()) else { return false };
+        if packet.transport_error() {
+            self.reset();
+            return false;
+        }
+        let step = self
+            .last_counter
+            .replace(packet.continuity())
+            .map(|last| packet.continuity().wrapping_sub(last) & 0x0F);
+        match step {
+            Some(0) => return false,
+            Some(1) => {}
+            _ => self.close(),
+        }
+        if self.packets > 0 {
+            self.packets += 1;
+        }
+        if packet.payload_unit_start() {
+            self.push_unit_start(payload, &mut sink);
+        } else {
+            self.append(payload, &mut sink);
+        }
+        true
+    }
+
+    /// Drops the open section and forgets the continuity counter.
+    pub fn reset(&mut self) {
+        self.close();
+        self.last_counter = None;
+    }
+
+    /// Packets that the section being put together spreads over so far; zero between sections.
+    pub fn open_packets(&self) -> usize {
+        self.packets
+    }
+
+    /// §2.4.4.2: a `pointer_field` says how much of the payload still belongs to the section before.
+    fn push_unit_start(&mut self, payload: &[u8], sink: &mut impl FnMut(Assembled<'_>)) {
+        let Some((&pointer, rest)) = payload.split_first() else { return };
+        let Some((before, mut rest)) = rest.split_at_checked(usize::from(pointer)) else {
+            self.close();
+            return;
+        };
+        self.append(before, sink);
+        self.close();
+        // Ends: each round takes at least one byte, or all of the rest.
+        while rest.first().is_some_and(|&table_id| table_id != STUFFING) {
+            self.packets = 1;
+            rest = self.append(rest, sink);
+        }
+    }
+
+    /// Adds `bytes` to the open section and returns what follows its end.
+    fn append<'a>(&mut self, mut bytes: &'a [u8], sink: &mut impl FnMut(Assembled<'_>)) -> &'a [u8] {
+        if self.packets == 0 {
+            return &[];
+        }
+        if self.buffer.len() < HEAD_BYTES {
+            bytes = self.take(bytes, HEAD_BYTES - self.buffer.len());
+        }
+        let Some(&[_, high, low]) = self.buffer.first_chunk::<HEAD_BYTES>() else { return bytes };
+        let section_bytes = HEAD_BYTES + usize::from(u16::from_be_bytes([high & 0x0F, low]));
+        bytes = self.take(bytes, section_bytes - self.buffer.len() - self.skipped);
+        if self.buffer.len() + self.skipped == section_bytes {
+            if self.skipped == 0 {
+                sink(Assembled { bytes: &self.buffer, packets: self.packets });
+            }
+            self.close();
+        }
+        bytes
+    }
+
+    /// Moves up to `wanted` bytes into the buffer, or past it where it is full; returns the others.
+    fn take<'a>(&mut self, bytes: &'a [u8], wanted: usize) -> &'a [u8] {
+        let (taken, rest) = bytes.split_at(wanted.min(bytes.len()));
+        let (stored, skipped) = taken.split_at(taken.len().min(SECTION_BYTES_MAX - self.buffer.len()));
+        self.buffer.extend_from_slice(stored);
+        self.skipped += skipped.len();
+        rest
+    }
+
+    fn close(&mut self) {
+        self.buffer.clear();
+        self.skipped = 0;
+        self.packets = 0;
+    }
+}
+
+/// Why bytes are not a section that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SectionError {
+    /// Fewer bytes than its head announces, or than a head needs.
+    Short,
+    /// It has no `section_syntax_indicator`: no version, no CRC, so no PAT, CAT or PMT.
+    NoSyntax,
+    /// The CRC does not match: the content is damaged.
+    Crc,
+    /// The lengths inside contradict each other.
+    Malformed,
+    /// Another table than the one asked for.
+    OtherTable {
+        /// The table id found.
+        table_id: u8,
+    },
+}
+
+/// A section with the long head, whole and with a matching CRC.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Section<'a> {
+    /// Checks length, syntax and CRC of `bytes`, which begin with the table id; bytes after the section are
+    /// left out.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, SectionError> {
+        let &[_, high, low] = bytes.first_chunk::<HEAD_BYTES>().ok_or(SectionError::Short)?;
+        let length = HEAD_BYTES + usize::from(u16::from_be_bytes([high & 0x0F, low]));
+        if high & 0x80 == 0 {
+            return Err(SectionError::NoSyntax);
+        }
+        let bytes = bytes.get(..length).ok_or(SectionError::Short)?;
+        if length < LONG_HEAD_BYTES + CRC_BYTES {
+            return Err(SectionError::Malformed);
+        }
+        // Annex A: the CRC over a section and its own CRC leaves zero.
+        if crc32_mpeg2(bytes) != 0 {
+            return Err(SectionError::Crc);
+        }
+        Ok(Self { bytes })
+    }
+
+    /// Which table it belongs to: 0 PAT, 1 CAT, 2 PMT.
+    pub fn table_id(&self) -> u8 {
+        self.bytes[0]
+    }
+
+    /// `table_id_extension`: `transport_stream_id` of a PAT, `program_number` of a PMT.
+    pub fn extension(&self) -> u16 {
+        u16::from_be_bytes([self.bytes[3], self.bytes[4]])
+    }
+
+    /// 0..=31.
+    pub fn version(&self) -> u8 {
+        self.bytes[5] >> 1 & 0x1F
+    }
+
+    /// `current_next_indicator`: false when the table is only announced and not yet in force.
+    pub fn current(&self) -> bool {
+        self.bytes[5] & 1 != 0
+    }
+
+    /// Which section of the table it is.
+    pub fn number(&self) -> u8 {
+        self.bytes[6]
+    }
+
+    /// The number of the table's last section.
+    pub fn last_number(&self) -> u8 {
+        self.bytes[7]
+    }
+
+    /// What stands between the head and the CRC.
+    pub fn body(&self) -> &'a [u8] {
+        &self.bytes[LONG_HEAD_BYTES..self.bytes.len() - CRC_BYTES]
+    }
+}
+
+const CRC_POLYNOMIAL: u32 = 0x04C1_1DB7;
+
+const CRC_TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut index = 0;
+    while index < table.len() {
+        let mut remainder = (index as u32) << 24;
+        let mut bit = 0;
+        while bit < 8 {
+            let carry = remainder & 0x8000_0000 != 0;
+            remainder <<= 1;
+            if carry {
+                remainder ^= CRC_POLYNOMIAL;
+            }
+            bit += 1;
+        }
+        table[index] = remainder;
+        index += 1;
+    }
+    table
+};
+
+/// The CRC of sections (ISO/IEC 13818-1 Annex A): not reflected, all ones at the start, not inverted at the end.
+pub fn crc32_mpeg2(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(u32::MAX, |crc, &byte| crc << 8 ^ CRC_TABLE[((crc >> 24) as u8 ^ byte) as usize])
+}

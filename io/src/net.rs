@@ -1,0 +1,217 @@
+//! TCP as the rest of this crate sees it: a trait with the daemon's implementation.
+//!
+//! The simulator brings another one, so that the same servers and upstream connections run over simulated
+//! sockets. Dispatch is static: the choice costs nothing and no feature flag can switch the daemon by accident.
+//! What the simulator has no counterpart for (datagram sockets, files, domain sockets, child processes) uses
+//! tokio directly.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// Connections that the kernel may keep waiting for `accept`, where the system allows as many.
+pub const LISTEN_BACKLOG: u32 = 4096;
+/// Time that one address of a host has to itself before the next one is tried beside it (RFC 8305 §5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Addresses of one host that are tried at most.
+const ATTEMPTS_MAX: usize = 8;
+/// Silence after which the kernel asks whether a TCP peer is still there, and between its questions.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Unanswered questions after which a TCP peer counts as gone.
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// How to listen.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ListenOptions {
+    /// Several listeners share the address and the kernel spreads connections over them.
+    pub reuse_port: bool,
+    /// An IPv6 listener takes IPv6 connections only; without it, `[::]` takes IPv4 ones too.
+    pub v6_only: bool,
+}
+
+/// Connected byte streams and where they come from.
+pub trait Net: Clone + Send + Sync + 'static {
+    /// A connected socket.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// A socket that accepts connections.
+    type Listener: Send + Sync + 'static;
+
+    /// Connects to `port` of `host`, a name or an address without brackets. There is no time limit here.
+    fn connect_tcp(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Listens on `addr`, with a queue of [`LISTEN_BACKLOG`].
+    fn listen(
+        &self,
+        addr: SocketAddr,
+        options: ListenOptions,
+    ) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+
+    /// The next connection and its peer.
+    fn accept(
+        &self,
+        listener: &Self::Listener,
+    ) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Where `listener` listens, with the port that the system chose if 0 was asked for.
+    fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
+}
+
+/// The system's network, through tokio.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokioNet;
+
+impl Net for TokioNet {
+    type Stream = TcpStream;
+    type Listener = TcpListener;
+
+    async fn connect_tcp(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let found = tokio::net::lookup_host((host, port)).await?;
+        let stream = connect_any(alternate_families(found)).await?;
+        // A request is one small write, and a source that vanished without a word has to be noticed even when
+        // no read timeout is configured.
+        stream.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        Ok(stream)
+    }
+
+    async fn listen(&self, addr: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        // A restarted server must not wait for the connections of its predecessor to expire.
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(options.reuse_port)?;
+        if addr.is_ipv6() {
+            socket.set_only_v6(options.v6_only)?;
+        }
+        socket.bind(&addr.into())?;
+        socket.listen(LISTEN_BACKLOG as i32)?;
+        TcpListener::from_std(socket.into())
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        listener.accept().await
+    }
+
+    fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
+        listener.local_addr()
+    }
+}
+
+/// Connects to the first of `addresses` that answers, starting a further attempt when the last one failed or
+/// has been silent for [`ATTEMPT_DELAY`].
+async fn connect_any(mut addresses: VecDeque<SocketAddr>) -> io::Result<TcpStream> {
+    let mut attempts = JoinSet::new();
+    let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        if let Some(address) = addresses.pop_front() {
+            attempts.spawn(TcpStream::connect(address));
+        }
+        let delay = async {
+            match addresses.is_empty() {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(ATTEMPT_DELAY).await,
+            }
+        };
+        tokio::select! {
+            outcome = attempts.join_next() => match outcome {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(error))) => last_error = error,
+                Some(Err(failed)) => last_error = io::Error::other(failed),
+                None => return Err(last_error),
+            },
+            () = delay => {}
+        }
+    }
+}
+
+/// The first addresses in the resolver's order of preference, but families taking turns, so that a dead IPv6
+/// route costs one attempt and not all of them (RFC 8305 §4).
+fn alternate_families(found: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
+    let (mut turn, mut other): (VecDeque<_>, VecDeque<_>) = (VecDeque::new(), VecDeque::new());
+    for address in found {
+        let same = turn.front().is_none_or(|first: &SocketAddr| first.is_ipv6() == address.is_ipv6());
+        if same { turn.push_back(address) } else { other.push_back(address) }
+    }
+    let mut ordered = VecDeque::new();
+    while let Some(address) = turn.pop_front().or_else(|| other.pop_front()) {
+        if ordered.len() == ATTEMPTS_MAX {
+            break;
+        }
+        ordered.push_back(address);
+        if !other.is_empty() {
+            std::mem::swap(&mut turn, &mut other);
+        }
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn loopback() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    #[tokio::test]
+    async fn a_name_whose_first_address_is_closed_connects_to_the_second() {
+        let listener = TokioNet.listen(loopback(), ListenOptions::default()).await.unwrap();
+        let open = TokioNet.local_addr(&listener).unwrap();
+        let closed = SocketAddr::from(([127, 0, 0, 2], open.port()));
+        let accepted = async { TokioNet.accept(&listener).await.unwrap() };
+        let (stream, (mut peer, _)) = tokio::join!(connect_any(VecDeque::from([closed, open])), accepted);
+        stream.unwrap().write_all(b"G").await.unwrap();
+        assert_eq!(peer.read_u8().await.unwrap(), b'G');
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_refused_and_not_waited_for() {
+        let listener = TokioNet.listen(loopback(), ListenOptions::default()).await.unwrap();
+        let port = TokioNet.local_addr(&listener).unwrap().port();
+        drop(listener);
+        let error = TokioNet.connect_tcp("127.0.0.1", port).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn two_listeners_share_a_port_when_both_say_so() {
+        let shared = ListenOptions { reuse_port: true, ..ListenOptions::default() };
+        let first = TokioNet.listen(loopback(), shared).await.unwrap();
+        let address = TokioNet.local_addr(&first).unwrap();
+        assert!(TokioNet.listen(address, shared).await.is_ok());
+        let error = TokioNet.listen(address, ListenOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn an_unspecified_v6_listener_takes_v4_unless_told_otherwise() {
+        for v6_only in [false, true] {
+            let options = ListenOptions { v6_only, ..ListenOptions::default() };
+            let listener = TokioNet.listen("[::]:0".parse().unwrap(), options).await.unwrap();
+            let port = TokioNet.local_addr(&listener).unwrap().port();
+            assert_eq!(TokioNet.connect_tcp("127.0.0.1", port).await.is_ok(), !v6_only);
+        }
+    }
+
+    #[test]
+    fn families_take_turns_and_the_number_of_attempts_is_bounded() {
+        let v6 = |n: u16| SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, n], 1));
+        let v4 = |n: u8| SocketAddr::from(([127, 0, 0, n], 1));
+        let found = [v6(1), v6(2), v6(3), v4(1), v4(2)];
+        assert_eq!(alternate_families(found.into_iter()), [v6(1), v4(1), v6(2), v4(2), v6(3)]);
+        assert_eq!(alternate_families((0..20).map(v4)).len(), ATTEMPTS_MAX);
+    }
+}

@@ -25,6 +25,8 @@ pub mod cause;
 pub mod policy;
 pub mod rng;
 pub mod stall;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod ts;
 

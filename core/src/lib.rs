@@ -22,6 +22,7 @@ extern crate std;
 
 pub mod admission;
 pub mod cause;
+pub mod framer;
 pub mod policy;
 pub mod rng;
 pub mod stall;
@@ -32,6 +33,7 @@ pub mod ts;
 
 pub use admission::{Admission, AdmissionLimits, LimitEvent, Peer, Refusal, Ticket};
 pub use cause::{CloseCause, CloseKind};
+pub use framer::{Framer, FramerStats, PacketForm};
 pub use policy::{Join, Policy, Slow};
 pub use rng::Rng;
 pub use stall::StallTimer;

@@ -20,6 +20,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod access;
 pub mod admission;
 pub mod cause;
 pub mod framer;
@@ -31,6 +32,7 @@ pub mod testing;
 pub mod time;
 pub mod ts;
 
+pub use access::{AccessDetector, AccessKind};
 pub use admission::{Admission, AdmissionLimits, LimitEvent, Peer, Refusal, Ticket};
 pub use cause::{CloseCause, CloseKind};
 pub use framer::{Framer, FramerStats, PacketForm};

@@ -22,21 +22,35 @@ extern crate std;
 
 pub mod access;
 pub mod admission;
+mod assembly;
 pub mod cause;
+pub mod event;
 pub mod framer;
 pub mod policy;
+pub mod ring;
 pub mod rng;
+pub mod segment;
 pub mod stall;
+pub mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
 pub mod ts;
+pub mod upstream;
+pub mod viewer;
 
-pub use access::{AccessDetector, AccessKind};
+pub use access::{AccessCounts, AccessDetector, AccessKind};
 pub use admission::{Admission, AdmissionLimits, LimitEvent, Peer, Refusal, Ticket};
+pub use assembly::{PacketCounts, SEGMENT_BYTES_MAX};
 pub use cause::{CloseCause, CloseKind};
+pub use event::StreamEvent;
 pub use framer::{Framer, FramerStats, PacketForm};
 pub use policy::{Join, Policy, Slow};
+pub use ring::{Ring, RingLimits};
 pub use rng::Rng;
+pub use segment::Segment;
 pub use stall::StallTimer;
+pub use stream::{Availability, Input, Operator, Output, Stream, StreamConfig, StreamStats};
 pub use time::{Duration, Instant};
+pub use upstream::{ConnId, Order, UpstreamConfig};
+pub use viewer::{Read, Viewer, ViewerEnd, ViewerStats};

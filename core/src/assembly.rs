@@ -1,0 +1,235 @@
+//! The segment being filled: where packets are looked at, once, and where segments are cut.
+//!
+//! A segment ends when a random access point arrives (the next one starts with it), when it is full, or when its
+//! first byte has waited for the flush interval. Whether a packet is an access point may be known only a few
+//! packets later; until then that packet is a *candidate*, and nothing is cut behind it.
+//!
+//! The packets of a new connection are held back until its first access point, so that a viewer who was held
+//! through the change of source goes on where a decoder can. At such a seam the PAT and PMT are put into the
+//! stream itself, and each PID is told of the jump by a packet with nothing but the `discontinuity_indicator`
+//! (ISO/IEC 13818-1 §2.4.3.5).
+
+use bytes::{Bytes, BytesMut};
+
+use crate::access::{AccessCounts, AccessDetector, AccessKind, Decision, FALLBACK_WAIT};
+use crate::segment::Segment;
+use crate::time::{Duration, Instant};
+use crate::ts::continuity::{Continuity, Verdict};
+use crate::ts::{PACKET_BYTES, Packet, Pid, PidSet, PsiTracker, SYNC_BYTE};
+
+/// A segment is closed before it would get larger than this, except for what a seam adds to its first one.
+pub const SEGMENT_BYTES_MAX: usize = 64 << 10;
+/// How long a packet that may be an access point is held back for the decision.
+pub(crate) const CANDIDATE_WAIT: Duration = Duration::from_millis(200);
+
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    latency: Duration,
+    access: AccessDetector,
+    psi: PsiTracker,
+    continuity: Continuity,
+    counts: PacketCounts,
+    buffer: BytesMut,
+    head: Head,
+    candidate: Option<Candidate>,
+    /// Nothing of this connection is published before its first access point.
+    is_gated: bool,
+    /// PIDs that have been told of the latest seam; `None` while there was no seam.
+    told: Option<PidSet>,
+}
+
+/// What was wrong with single packets; counts only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketCounts {
+    /// Continuity counters that did not follow (Continuity_count_error, ETSI TR 101 290 §5.2.1, 1.4).
+    pub continuity_errors: u64,
+    /// Packets that were damaged before they arrived (Transport_error, ETSI TR 101 290 §5.2.2, 2.1).
+    pub transport_errors: u64,
+}
+
+/// What is known about the first packet in the buffer.
+#[derive(Clone, Debug, Default)]
+struct Head {
+    at: Instant,
+    psi: Bytes,
+    access: Option<AccessKind>,
+    is_seam: bool,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    offset: usize,
+    at: Instant,
+    psi: Bytes,
+}
+
+impl Assembly {
+    pub(crate) fn new(latency: Duration) -> Self {
+        Assembly {
+            latency,
+            access: AccessDetector::new(FALLBACK_WAIT),
+            psi: PsiTracker::new(),
+            continuity: Continuity::new(),
+            counts: PacketCounts::default(),
+            buffer: BytesMut::new(),
+            head: Head::default(),
+            candidate: None,
+            is_gated: true,
+            told: None,
+        }
+    }
+
+    /// The packets that follow come from another connection than those before.
+    pub(crate) fn begin_connection(&mut self, publish: &mut impl FnMut(Segment)) {
+        self.end_connection(publish);
+        if !self.is_gated || self.told.is_some() {
+            self.told = Some(PidSet::new());
+        }
+        self.is_gated = true;
+        self.access.reset();
+        self.psi.reset();
+        self.continuity.reset();
+    }
+
+    /// No more packets follow on this connection.
+    pub(crate) fn end_connection(&mut self, publish: &mut impl FnMut(Segment)) {
+        self.candidate = None;
+        if self.is_gated {
+            self.buffer.clear();
+        }
+        self.cut(self.buffer.len(), Head::default(), publish);
+    }
+
+    pub(crate) fn push(
+        &mut self,
+        now: Instant,
+        bytes: &[u8; PACKET_BYTES],
+        publish: &mut impl FnMut(Segment),
+    ) {
+        let packet = Packet::new(bytes);
+        if self.buffer.is_empty() {
+            self.head = Head { at: now, psi: self.psi.raw(), ..Head::default() };
+        }
+        self.count(&packet);
+        self.psi.push(&packet);
+        let verdict = self.access.push(now, &packet, &self.psi);
+        if verdict.candidate {
+            if self.is_gated {
+                self.buffer.clear();
+            }
+            self.candidate = Some(Candidate { offset: self.buffer.len(), at: now, psi: self.psi.raw() });
+        }
+        match verdict.decision {
+            Decision::Access(kind) => self.start_at_candidate(kind, publish),
+            Decision::NotAccess => self.candidate = None,
+            Decision::None | Decision::Pending => {}
+        }
+        if self.is_gated && self.candidate.is_none() {
+            self.buffer.clear();
+            return;
+        }
+        self.append(&packet);
+        if self.buffer.len() + 2 * PACKET_BYTES > SEGMENT_BYTES_MAX {
+            match self.candidate.take() {
+                Some(candidate) if candidate.offset > 0 => self.cut_before(candidate, publish),
+                _ if self.is_gated => self.buffer.clear(),
+                _ => self.cut(self.buffer.len(), Head::default(), publish),
+            }
+        }
+    }
+
+    pub(crate) fn flush_if_due(&mut self, now: Instant, publish: &mut impl FnMut(Segment)) {
+        if self.poll_timeout().is_some_and(|due| due <= now) {
+            match self.candidate.take() {
+                Some(candidate) if candidate.offset > 0 => self.cut_before(candidate, publish),
+                _ => self.cut(self.buffer.len(), Head::default(), publish),
+            }
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let wait = match &self.candidate {
+            Some(candidate) if candidate.offset == 0 => self.latency.max(CANDIDATE_WAIT),
+            _ => self.latency,
+        };
+        (!self.is_gated && !self.buffer.is_empty()).then(|| self.head.at + wait)
+    }
+
+    /// Access points found so far.
+    pub(crate) fn access_counts(&self) -> AccessCounts {
+        self.access.counts()
+    }
+
+    /// What was wrong with single packets so far.
+    pub(crate) fn packet_counts(&self) -> PacketCounts {
+        self.counts
+    }
+
+    fn count(&mut self, packet: &Packet<'_>) {
+        let is_gap = matches!(self.continuity.check(packet), Verdict::Gap { .. });
+        self.counts.continuity_errors += u64::from(is_gap);
+        self.counts.transport_errors += u64::from(packet.transport_error());
+    }
+
+    /// The candidate is an access point: what lies before it is published, and a segment starts with it.
+    fn start_at_candidate(&mut self, kind: AccessKind, publish: &mut impl FnMut(Segment)) {
+        let Some(candidate) = self.candidate.take() else { return };
+        let head = Head { at: candidate.at, psi: candidate.psi, access: Some(kind), is_seam: false };
+        self.cut(candidate.offset, head, publish);
+        if self.is_gated {
+            self.is_gated = false;
+            if self.told.is_some() {
+                self.write_seam();
+            }
+        }
+    }
+
+    /// Puts PSI and the marks of the discontinuity before the packets of the candidate.
+    fn write_seam(&mut self) {
+        let since_candidate = self.buffer.split();
+        let psi = core::mem::take(&mut self.head.psi);
+        self.head.is_seam = true;
+        for packet in Packet::all(&psi).chain(Packet::all(&since_candidate)) {
+            self.append(&packet);
+        }
+    }
+
+    fn append(&mut self, packet: &Packet<'_>) {
+        if self.buffer.capacity() - self.buffer.len() < 2 * PACKET_BYTES {
+            self.buffer.reserve(SEGMENT_BYTES_MAX - self.buffer.len().min(SEGMENT_BYTES_MAX / 2));
+        }
+        if let Some(told) = &mut self.told
+            && packet.pid() != Pid::NULL
+            && told.insert(packet.pid())
+        {
+            self.buffer.extend_from_slice(&discontinuity_before(packet));
+        }
+        self.buffer.extend_from_slice(packet.bytes());
+    }
+
+    fn cut_before(&mut self, candidate: Candidate, publish: &mut impl FnMut(Segment)) {
+        let head = Head { at: candidate.at, psi: candidate.psi.clone(), ..Head::default() };
+        self.cut(candidate.offset, head, publish);
+        self.candidate = Some(Candidate { offset: 0, ..candidate });
+    }
+
+    /// Publishes the first `length` bytes; `next` describes what is left.
+    fn cut(&mut self, length: usize, next: Head, publish: &mut impl FnMut(Segment)) {
+        let head = core::mem::replace(&mut self.head, next);
+        if length > 0 {
+            let data = self.buffer.split_to(length).freeze();
+            let Head { at, psi, access, is_seam: seam } = head;
+            publish(Segment { data, psi, access, seam, at });
+        }
+    }
+}
+
+/// A packet without payload which says that the counter and the time base of `packet`'s PID jump before it.
+fn discontinuity_before(packet: &Packet<'_>) -> [u8; PACKET_BYTES] {
+    let mut mark = [0xFF; PACKET_BYTES];
+    let [high, low] = packet.pid().value().to_be_bytes();
+    // Packets without payload repeat the counter of the one before them (ISO/IEC 13818-1 §2.4.3.3).
+    let counter = packet.continuity().wrapping_sub(u8::from(packet.has_payload())) & 0x0F;
+    mark[..6].copy_from_slice(&[SYNC_BYTE, high, low, 0x20 | counter, 183, 0x80]);
+    mark
+}

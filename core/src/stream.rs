@@ -1,0 +1,339 @@
+//! The upstream side of one channel: bytes of its sources in, segments and orders out.
+//!
+//! The driver's rule: after every [`Stream::handle`] take [`Stream::poll_output`] until it answers `None`, then
+//! sleep until [`Stream::poll_timeout`] and say [`Input::Timeout`], or until there is something else to say. It
+//! never sees a viewer.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::access::AccessCounts;
+use crate::assembly::{Assembly, PacketCounts};
+use crate::cause::CloseCause;
+use crate::event::StreamEvent;
+use crate::framer::FramerStats;
+use crate::segment::Segment;
+use crate::time::{Duration, Instant};
+use crate::upstream::{ConnId, Role, Upstream, UpstreamConfig};
+
+/// How one channel treats its sources and its packets.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamConfig {
+    /// Its sources and how they are tried.
+    pub upstream: UpstreamConfig,
+    /// How long viewers are held after the loss of the upstream.
+    pub grace: Duration,
+    /// How long a byte may wait to be sent together with others.
+    pub latency: Duration,
+}
+
+/// What the driver tells a stream.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Begin to look for a source.
+    Start,
+    /// A connection is open; it need not have delivered anything.
+    Connected(ConnId),
+    /// A connection delivered these bytes.
+    Data(ConnId, &'a [u8]),
+    /// A connection ended, or could not be opened.
+    Closed(ConnId, CloseCause),
+    /// The moment that [`Stream::poll_timeout`] named has come.
+    Timeout,
+    /// The operator takes the stream off the air, or puts it back.
+    Operator(Operator),
+    /// Give up all connections and publish what there is.
+    Stop,
+}
+
+/// What an operator can say to a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// Viewers are let in as far as there is something to see.
+    Online,
+    /// All viewers end, and none is let in, whatever the sources do.
+    Offline,
+}
+
+/// What a stream tells the driver.
+#[derive(Debug)]
+pub enum Output {
+    /// Open a connection to this source.
+    Connect {
+        /// The number under which to report about it.
+        conn: ConnId,
+        /// Number of the source, as listed.
+        source: usize,
+    },
+    /// Close this connection; nothing it delivers is wanted any more.
+    HangUp {
+        /// Its number.
+        conn: ConnId,
+    },
+    /// Push this segment into the ring and wake its readers.
+    Publish(Segment),
+    /// Clear the ring: what it holds is too old to be shown to anybody.
+    Forget,
+    /// Whether viewers are let in and held has changed.
+    Availability(Availability),
+    /// Tell the operator.
+    Event(StreamEvent),
+}
+
+/// Whether a stream can be watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Availability {
+    /// No packet has arrived since the start.
+    #[default]
+    Never,
+    /// Packets arrive.
+    Live,
+    /// The upstream was lost a moment ago; viewers are held and let in while another source is sought.
+    Grace,
+    /// The upstream was lost and the grace time is over.
+    Lost,
+    /// The operator took it off the air.
+    Offline,
+}
+
+impl Availability {
+    /// Whether viewers are let in.
+    pub fn lets_in(self) -> bool {
+        matches!(self, Availability::Live | Availability::Grace)
+    }
+}
+
+/// What a stream has seen since its start; counts only grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamStats {
+    /// All connections in use together, spares not counted.
+    pub framing: FramerStats,
+    /// By source, as listed; spares counted.
+    pub sources: Vec<SourceStats>,
+    /// When the last packet of the connection in use arrived.
+    pub last_packet: Option<Instant>,
+    /// Segments published.
+    pub segments: u64,
+    /// Packets published, those that a seam adds included.
+    pub packets_published: u64,
+}
+
+/// What one source delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceStats {
+    /// Packets found.
+    pub packets: u64,
+    /// Bytes taken in.
+    pub bytes: u64,
+    /// Connections asked for.
+    pub connections: u64,
+    /// Whether a connection to it delivers packets now.
+    pub is_connected: bool,
+}
+
+/// The upstream side of one channel.
+#[derive(Debug)]
+pub struct Stream {
+    grace: Duration,
+    upstream: Upstream,
+    assembly: Assembly,
+    /// The connection whose packets the assembly holds.
+    assembled: Option<ConnId>,
+    operator: Operator,
+    availability: Availability,
+    /// When packets stopped to flow; `None` while they flow and before they ever did.
+    lost_at: Option<Instant>,
+    is_exhausted: bool,
+    outputs: VecDeque<Output>,
+    stats: StreamStats,
+}
+
+impl Stream {
+    /// A stream that has not begun; `seed` decides about everything that is left to chance.
+    pub fn new(config: StreamConfig, seed: u64) -> Self {
+        Stream {
+            grace: config.grace,
+            upstream: Upstream::new(config.upstream, seed),
+            assembly: Assembly::new(config.latency),
+            assembled: None,
+            operator: Operator::Online,
+            availability: Availability::Never,
+            lost_at: None,
+            is_exhausted: false,
+            outputs: VecDeque::new(),
+            stats: StreamStats {
+                sources: alloc::vec![SourceStats::default(); config.upstream.sources],
+                ..StreamStats::default()
+            },
+        }
+    }
+
+    /// Takes an input; what follows from it waits in [`Stream::poll_output`].
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Start => self.upstream.start(now, &mut self.outputs),
+            Input::Connected(conn) => self.upstream.handle_connected(now, conn),
+            Input::Data(conn, bytes) => self.handle_data(now, conn, bytes),
+            Input::Closed(conn, cause) => {
+                self.finish_framer(now, conn);
+                self.upstream.handle_closed(now, conn, cause, &mut self.outputs);
+            }
+            Input::Timeout => self.upstream.handle_timeout(now, &mut self.outputs),
+            Input::Operator(operator) => self.operator = operator,
+            Input::Stop => {
+                if let Some(conn) = self.assembled {
+                    self.finish_framer(now, conn);
+                }
+                self.upstream.stop(&mut self.outputs);
+            }
+        }
+        self.assembly.flush_if_due(now, &mut publish_to(&mut self.outputs, &mut self.stats));
+        self.update_availability(now);
+    }
+
+    /// The next order to the driver; they must be carried out in this order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        if let Some(Output::Connect { source, .. }) = output {
+            self.stats.sources[source].connections += 1;
+        }
+        output
+    }
+
+    /// When [`Input::Timeout`] is due; changes only in [`Stream::handle`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let grace =
+            self.lost_at.filter(|_| self.availability == Availability::Grace).map(|at| at + self.grace);
+        [self.assembly.poll_timeout(), self.upstream.poll_timeout(), grace].into_iter().flatten().min()
+    }
+
+    /// Whether the stream can be watched.
+    pub fn availability(&self) -> Availability {
+        self.availability
+    }
+
+    /// What it has seen so far.
+    pub fn stats(&self) -> &StreamStats {
+        &self.stats
+    }
+
+    /// What was wrong with single packets so far.
+    pub fn packet_counts(&self) -> PacketCounts {
+        self.assembly.packet_counts()
+    }
+
+    /// Access points found so far.
+    pub fn access_counts(&self) -> AccessCounts {
+        self.assembly.access_counts()
+    }
+
+    fn handle_data(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        let Some((connection, role)) = self.upstream.find(conn) else { return };
+        let before = connection.framer.stats();
+        match role {
+            Role::Spare => connection.framer.push(bytes, &mut |_| {}),
+            Role::Used => {
+                let mut publish = publish_to(&mut self.outputs, &mut self.stats);
+                if self.assembled.replace(conn) != Some(conn) {
+                    self.assembly.begin_connection(&mut publish);
+                }
+                let assembly = &mut self.assembly;
+                connection.framer.push(bytes, &mut |packet| assembly.push(now, packet, &mut publish));
+            }
+        }
+        let seen = since(connection.framer.stats(), before);
+        let source = connection.source;
+        let is_first_packet = connection.handle_progress(now, bytes.len(), seen.packets);
+        self.count(now, source, role, seen);
+        if is_first_packet && role == Role::Used {
+            self.outputs.push_back(Output::Event(StreamEvent::Connected { source }));
+        }
+        self.upstream.check_garbage(now, conn, &mut self.outputs);
+    }
+
+    fn finish_framer(&mut self, now: Instant, conn: ConnId) {
+        let Some((connection, role)) = self.upstream.find(conn) else { return };
+        let before = connection.framer.stats();
+        if role == Role::Used && self.assembled == Some(conn) {
+            let mut publish = publish_to(&mut self.outputs, &mut self.stats);
+            let assembly = &mut self.assembly;
+            connection.framer.finish(&mut |packet| assembly.push(now, packet, &mut publish));
+            self.assembly.end_connection(&mut publish);
+        }
+        let seen = since(connection.framer.stats(), before);
+        let source = connection.source;
+        self.count(now, source, role, seen);
+    }
+
+    fn count(&mut self, now: Instant, source: usize, role: Role, seen: FramerStats) {
+        let of_source = &mut self.stats.sources[source];
+        of_source.packets += seen.packets;
+        of_source.bytes += seen.bytes;
+        if role == Role::Used {
+            let all = &mut self.stats.framing;
+            all.bytes += seen.bytes;
+            all.packets += seen.packets;
+            all.skipped_bytes += seen.skipped_bytes;
+            all.sync_losses += seen.sync_losses;
+            all.sync_byte_errors += seen.sync_byte_errors;
+            if seen.packets > 0 {
+                self.stats.last_packet = Some(now);
+            }
+        }
+    }
+
+    fn update_availability(&mut self, now: Instant) {
+        let is_flowing = self.upstream.is_flowing();
+        let has_hope = self.upstream.has_hope();
+        match (is_flowing, self.availability) {
+            (true, _) => self.lost_at = None,
+            (false, Availability::Never) => {}
+            (false, _) => {
+                self.lost_at.get_or_insert(now);
+            }
+        }
+        for (number, source) in self.stats.sources.iter_mut().enumerate() {
+            source.is_connected = self.upstream.is_flowing_from(number);
+        }
+        let had_packets = self.stats.framing.packets > 0;
+        let availability = match (self.operator, is_flowing, self.lost_at) {
+            (Operator::Offline, ..) => Availability::Offline,
+            (Operator::Online, true, _) => Availability::Live,
+            (Operator::Online, false, _) if !had_packets => Availability::Never,
+            (Operator::Online, false, Some(at)) if has_hope && at + self.grace > now => Availability::Grace,
+            (Operator::Online, false, _) => Availability::Lost,
+        };
+        if has_hope {
+            self.is_exhausted = false;
+        } else if !core::mem::replace(&mut self.is_exhausted, true) {
+            self.outputs.push_back(Output::Event(StreamEvent::Exhausted));
+        }
+        if availability != self.availability {
+            self.availability = availability;
+            if availability == Availability::Lost {
+                self.outputs.push_back(Output::Event(StreamEvent::GraceOver));
+                self.outputs.push_back(Output::Forget);
+            }
+            self.outputs.push_back(Output::Availability(availability));
+        }
+    }
+}
+
+fn publish_to(outputs: &mut VecDeque<Output>, stats: &mut StreamStats) -> impl FnMut(Segment) {
+    |segment: Segment| {
+        stats.segments += 1;
+        stats.packets_published += segment.packets();
+        outputs.push_back(Output::Publish(segment));
+    }
+}
+
+/// What was counted between two looks at the same framer.
+fn since(now: FramerStats, before: FramerStats) -> FramerStats {
+    FramerStats {
+        bytes: now.bytes - before.bytes,
+        packets: now.packets - before.packets,
+        skipped_bytes: now.skipped_bytes - before.skipped_bytes,
+        sync_losses: now.sync_losses - before.sync_losses,
+        sync_byte_errors: now.sync_byte_errors - before.sync_byte_errors,
+    }
+}

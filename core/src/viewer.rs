@@ -1,0 +1,262 @@
+//! One client's place in the ring.
+//!
+//! A viewer holds no queue: a slow one simply falls behind, and what it has not been sent can still be dropped.
+//! Its place is always between two packets; when a socket took part of a packet, the rest of that packet is
+//! copied out at once ([`Viewer::advance`]), so that a packet begun is a packet finished even if its segment is
+//! evicted meanwhile.
+
+use alloc::boxed::Box;
+
+use crate::policy::{Join, Policy, Slow};
+use crate::ring::Ring;
+use crate::time::{Duration, Instant};
+use crate::ts::PACKET_BYTES;
+
+/// The place of one client, its counters, and at most the rest of one packet.
+///
+/// The driver's rule: `read`, send as much of `pieces` as the socket takes, `advance` by that; all three on the
+/// same state of the ring. Cost per call is constant but for the number of pieces taken.
+#[derive(Debug, Default)]
+pub struct Viewer {
+    /// Rest of a packet that the socket took in part.
+    torn: Option<Box<[u8]>>,
+    /// The segment it is in, or waits for.
+    sequence: u64,
+    /// Bytes of that segment, or of its PSI, that are sent; whole packets.
+    offset: u32,
+    phase: Phase,
+    /// How many packets of the stream lie before its place.
+    packet: u64,
+    bytes_sent: u64,
+    packets_skipped: u64,
+    skips: u32,
+}
+
+const _: () = assert!(size_of::<Viewer>() <= 64, "a viewer costs at most 64 bytes");
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// The join policy has not found a place yet.
+    #[default]
+    Joining,
+    /// Lost its place and waits for an access point at `sequence` or later.
+    Waiting,
+    /// The PSI before `sequence` goes first.
+    Psi,
+    /// In the packets of `sequence`.
+    Packets,
+}
+
+/// What [`Viewer::read`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// [`Viewer::pieces`] has bytes to send.
+    Ready,
+    /// Nothing to send until the ring gets a new segment.
+    Idle,
+    /// The response ends here, at the end of a packet.
+    Ended(ViewerEnd),
+}
+
+/// Why core ends a viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewerEnd {
+    /// It lagged more than its policy allows, and the policy says disconnect.
+    TooSlow,
+}
+
+/// What one viewer got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewerStats {
+    /// Bytes that its socket took, PSI included.
+    pub bytes_sent: u64,
+    /// Packets of the stream that the drop policy left out.
+    pub packets_skipped: u64,
+    /// Times the drop policy acted.
+    pub skips: u32,
+}
+
+impl Viewer {
+    /// A viewer that has not been given a place.
+    pub fn new() -> Self {
+        Viewer::default()
+    }
+
+    /// Finds out what there is to send: joins, notices that it was lapped or lags too much, and lets the policy
+    /// act on it.
+    pub fn read(&mut self, ring: &Ring, policy: &Policy) -> Read {
+        if self.phase == Phase::Joining {
+            self.join(ring, policy.join);
+        }
+        if let Some(end) = self.apply_lag_policy(ring, policy)
+            && self.torn.is_none()
+        {
+            return Read::Ended(end);
+        }
+        if self.phase == Phase::Waiting
+            && let Some(access) = ring.latest_access().filter(|&access| access >= self.sequence)
+        {
+            self.skip_to(ring, access);
+        }
+        if self.torn.is_some() || self.is_placed() && self.sequence < ring.next() {
+            Read::Ready
+        } else {
+            Read::Idle
+        }
+    }
+
+    /// The bytes to send after [`Read::Ready`], in order, nothing copied.
+    pub fn pieces<'a>(&'a self, ring: &'a Ring) -> impl Iterator<Item = &'a [u8]> {
+        let torn = self.torn.as_deref();
+        let last = if self.is_placed() { ring.next() } else { self.sequence };
+        let psi = (self.phase == Phase::Psi).then(|| ring.get(self.sequence)).flatten();
+        let psi = psi.map(|segment| &segment.psi[self.offset as usize..]);
+        let packets = (self.sequence..last).filter_map(|sequence| ring.get(sequence)).enumerate();
+        let packets = packets.map(|(index, segment)| {
+            let sent = if index == 0 && self.phase == Phase::Packets { self.offset as usize } else { 0 };
+            &segment.data[sent..]
+        });
+        torn.into_iter().chain(psi).chain(packets).filter(|piece| !piece.is_empty())
+    }
+
+    /// The socket took the first `taken` bytes of [`Viewer::pieces`].
+    ///
+    /// # Panics
+    /// When `taken` is more than was offered: the driver did not keep its rule.
+    pub fn advance(&mut self, mut taken: usize, ring: &Ring) {
+        self.bytes_sent += taken as u64;
+        if let Some(rest) = self.torn.take() {
+            if taken < rest.len() {
+                self.torn = Some(rest[taken..].into());
+                return;
+            }
+            taken -= rest.len();
+        }
+        while taken > 0 {
+            let segment = ring.get(self.sequence).filter(|_| self.is_placed());
+            let segment = segment.expect("a viewer advances only over what it was offered");
+            let piece = if self.phase == Phase::Psi { &segment.psi } else { &segment.data };
+            let left = &piece[self.offset as usize..];
+            let whole = taken.next_multiple_of(PACKET_BYTES).min(left.len());
+            if taken < whole {
+                self.torn = Some(left[taken..whole].into());
+            }
+            taken = taken.saturating_sub(whole);
+            self.pass(whole, piece.len());
+        }
+    }
+
+    /// Whether the bytes sent so far end with a whole packet, so that a response may end here.
+    pub fn is_between_packets(&self) -> bool {
+        self.torn.is_none()
+    }
+
+    /// How far its place is behind the newest segment, in arrival time; zero before it has joined.
+    pub fn lag(&self, ring: &Ring) -> Duration {
+        let newest = ring.newest().map_or(Instant::ORIGIN, |segment| segment.at);
+        match ring.get(self.sequence.max(ring.first())) {
+            Some(segment) if self.phase != Phase::Joining => newest.saturating_since(segment.at),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether it has been given a place in the ring.
+    pub fn has_joined(&self) -> bool {
+        self.phase != Phase::Joining
+    }
+
+    /// What it got so far.
+    pub fn stats(&self) -> ViewerStats {
+        ViewerStats { bytes_sent: self.bytes_sent, packets_skipped: self.packets_skipped, skips: self.skips }
+    }
+
+    fn is_placed(&self) -> bool {
+        matches!(self.phase, Phase::Psi | Phase::Packets)
+    }
+
+    fn join(&mut self, ring: &Ring, join: Join) {
+        let place = match join {
+            Join::Keyframe => ring.latest_access(),
+            Join::Live => Some(ring.next()),
+            Join::Behind(delay) => {
+                ring.newest().and_then(|newest| ring.access_at_or_before(newest.at - delay))
+            }
+        };
+        if let Some(sequence) = place {
+            self.place(ring, sequence);
+        }
+    }
+
+    /// Acts when the viewer's place was evicted, or when it lags more than the policy allows.
+    fn apply_lag_policy(&mut self, ring: &Ring, policy: &Policy) -> Option<ViewerEnd> {
+        if !self.is_placed() {
+            return None;
+        }
+        let lapped = self.sequence < ring.first();
+        if !lapped && !self.lags_too_much(ring, policy) {
+            return None;
+        }
+        match policy.slow {
+            Slow::Keyframe => match ring.latest_access() {
+                Some(access) if access > self.sequence => self.skip_to(ring, access),
+                // Its place is held and there is nowhere better to go on: a picture that is late beats none.
+                _ if !lapped => {}
+                _ => {
+                    self.phase = Phase::Waiting;
+                    self.sequence = ring.next();
+                }
+            },
+            Slow::Oldest => self.skip_to(ring, oldest_allowed(ring, policy)),
+            Slow::Live => self.skip_to(ring, ring.next()),
+            Slow::Disconnect => return Some(ViewerEnd::TooSlow),
+        }
+        None
+    }
+
+    fn lags_too_much(&self, ring: &Ring, policy: &Policy) -> bool {
+        policy.lag_allowed().is_some_and(|allowed| {
+            self.lag(ring) > allowed
+                && ring.packets_pushed() - self.packet > u64::from(policy.lag_packets_min)
+        })
+    }
+
+    /// Leaves out what lies between its place and `sequence`.
+    fn skip_to(&mut self, ring: &Ring, sequence: u64) {
+        let skipped = ring.packets_before(sequence).saturating_sub(self.packet);
+        if skipped > 0 {
+            self.skips = self.skips.saturating_add(1);
+            self.packets_skipped += skipped;
+            self.place(ring, sequence);
+        }
+    }
+
+    fn place(&mut self, ring: &Ring, sequence: u64) {
+        self.sequence = sequence;
+        self.offset = 0;
+        self.phase = Phase::Psi;
+        self.packet = ring.packets_before(sequence);
+    }
+
+    /// Moves its place over `whole` bytes of a piece that is `length` long.
+    fn pass(&mut self, whole: usize, length: usize) {
+        self.offset += whole as u32;
+        if self.phase == Phase::Packets {
+            self.packet += (whole / PACKET_BYTES) as u64;
+        }
+        if self.offset as usize == length {
+            self.offset = 0;
+            match self.phase {
+                Phase::Psi => self.phase = Phase::Packets,
+                _ => self.sequence += 1,
+            }
+        }
+    }
+}
+
+/// The oldest segment held that a viewer may be at.
+fn oldest_allowed(ring: &Ring, policy: &Policy) -> u64 {
+    match (policy.lag_allowed(), ring.newest()) {
+        (Some(allowed), Some(newest)) => ring.first_at_or_after(newest.at - allowed),
+        _ => ring.first(),
+    }
+}

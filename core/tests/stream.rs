@@ -1,0 +1,341 @@
+//! The upstream side of a channel, driven by hand: what goes in, what is published, what is ordered.
+
+use restreamer_core::testing::{StreamSpec, SyntheticStream};
+use restreamer_core::ts::Packet;
+use restreamer_core::{
+    Availability, CloseCause, CloseKind, ConnId, Duration, Input, Instant, Operator, Order, Output, Segment,
+    Stream, StreamConfig, StreamEvent, UpstreamConfig,
+};
+
+const BITRATE: u64 = 4_000_000;
+
+/// A stream, its clock, and everything it has said.
+struct Channel {
+    stream: Stream,
+    now: Instant,
+    segments: Vec<Segment>,
+    /// Connections asked for: number, source, when.
+    connects: Vec<(ConnId, usize, Instant)>,
+    hung_up: Vec<ConnId>,
+    events: Vec<StreamEvent>,
+    availabilities: Vec<Availability>,
+    forgotten: usize,
+}
+
+impl Channel {
+    fn new(config: StreamConfig) -> Self {
+        let mut channel = Channel {
+            stream: Stream::new(config, 1),
+            now: Instant::ORIGIN,
+            segments: Vec::new(),
+            connects: Vec::new(),
+            hung_up: Vec::new(),
+            events: Vec::new(),
+            availabilities: Vec::new(),
+            forgotten: 0,
+        };
+        channel.say(Input::Start);
+        channel
+    }
+
+    fn say(&mut self, input: Input<'_>) {
+        self.stream.handle(self.now, input);
+        while let Some(output) = self.stream.poll_output() {
+            match output {
+                Output::Connect { conn, source } => self.connects.push((conn, source, self.now)),
+                Output::HangUp { conn } => self.hung_up.push(conn),
+                Output::Publish(segment) => self.segments.push(segment),
+                Output::Forget => self.forgotten += 1,
+                Output::Availability(availability) => self.availabilities.push(availability),
+                Output::Event(event) => self.events.push(event),
+            }
+        }
+    }
+
+    /// Lets time pass, answering every timeout on its way.
+    fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.stream.poll_timeout().filter(|&due| due <= end) {
+            self.now = self.now.max(due);
+            self.say(Input::Timeout);
+        }
+        self.now = end;
+    }
+
+    fn last_conn(&self) -> ConnId {
+        self.connects.last().unwrap().0
+    }
+
+    fn data(&mut self, bytes: &[u8]) {
+        self.say(Input::Data(self.last_conn(), bytes));
+    }
+
+    /// Plays `packets` of a synthetic stream in real time on the newest connection.
+    fn play(&mut self, source: &mut SyntheticStream, packets: usize) -> Vec<u8> {
+        let conn = self.last_conn();
+        let begin = source.next_at();
+        let start = self.now;
+        let mut all = Vec::new();
+        for _ in 0..packets {
+            let packet = source.next_packet();
+            self.wait((start + packet.at.saturating_since(begin)).saturating_since(self.now));
+            self.say(Input::Data(conn, &packet.bytes));
+            all.extend_from_slice(&packet.bytes);
+        }
+        all
+    }
+
+    fn close(&mut self, kind: CloseKind) {
+        self.say(Input::Closed(self.last_conn(), CloseCause::new(kind, "")));
+    }
+
+    fn published(&self) -> Vec<u8> {
+        self.segments.iter().flat_map(|segment| segment.data.iter().copied()).collect()
+    }
+}
+
+fn config() -> StreamConfig {
+    StreamConfig {
+        upstream: UpstreamConfig {
+            sources: 1,
+            order: Order::Priority,
+            reconnect: Some(Duration::from_secs(10)),
+            read_timeout: None,
+        },
+        grace: Duration::from_secs(15),
+        latency: Duration::from_millis(20),
+    }
+}
+
+fn with_sources(sources: usize) -> StreamConfig {
+    let mut config = config();
+    config.upstream.sources = sources;
+    config
+}
+
+fn synthetic(seed: u64) -> SyntheticStream {
+    SyntheticStream::new(StreamSpec::new(seed, BITRATE))
+}
+
+#[test]
+fn what_is_published_is_the_stream_from_its_first_access_point_on() {
+    let mut channel = Channel::new(config());
+    let sent = channel.play(&mut synthetic(1), 5_000);
+    channel.say(Input::Stop);
+    let published = channel.published();
+    assert!(published.len() > 4_900 * 188, "only {} packets published", published.len() / 188);
+    assert!(sent.ends_with(&published));
+    assert!(channel.segments[0].access.is_some());
+}
+
+#[test]
+fn access_points_begin_segments_and_carry_the_tables_before_them() {
+    let mut channel = Channel::new(config());
+    channel.play(&mut synthetic(1), 20_000);
+    let access: Vec<_> = channel.segments.iter().filter(|segment| segment.access.is_some()).collect();
+    assert!(access.len() >= 5, "{} access points", access.len());
+    for segment in access {
+        let psi: Vec<_> = Packet::all(&segment.psi).map(|packet| packet.pid().value()).collect();
+        assert_eq!(psi.first(), Some(&0), "PAT first");
+        assert!(psi.len() >= 2, "PMT behind it");
+        let first = Packet::all(&segment.data).next().unwrap();
+        assert!(first.payload_unit_start() && first.adaptation().unwrap().random_access());
+    }
+}
+
+#[test]
+fn no_byte_waits_longer_than_the_flush_interval() {
+    let mut channel = Channel::new(config());
+    let mut source = synthetic(1);
+    channel.play(&mut source, 2_000);
+    let before = channel.segments.len();
+    let conn = channel.last_conn();
+    channel.say(Input::Data(conn, &source.take_bytes(3)));
+    channel.wait(Duration::from_millis(20));
+    assert!(channel.segments.len() > before);
+}
+
+#[test]
+fn a_stream_is_live_with_its_first_packet_and_not_with_its_connection() {
+    let mut channel = Channel::new(config());
+    channel.say(Input::Connected(channel.last_conn()));
+    assert_eq!(channel.stream.availability(), Availability::Never);
+    channel.data(&synthetic(1).take_bytes(20));
+    assert_eq!(channel.stream.availability(), Availability::Live);
+    assert_eq!(channel.events.last(), Some(&StreamEvent::Connected { source: 0 }));
+}
+
+#[test]
+fn attempts_on_one_source_start_a_reconnect_interval_apart() {
+    let mut channel = Channel::new(config());
+    channel.wait(Duration::from_secs(3));
+    channel.close(CloseKind::Refused);
+    channel.wait(Duration::from_secs(30));
+    assert_eq!(channel.connects[1].2, Instant::from_millis(10_000));
+}
+
+#[test]
+fn a_connection_that_lasted_is_replaced_at_once() {
+    let mut channel = Channel::new(config());
+    channel.wait(Duration::from_secs(11));
+    channel.close(CloseKind::Ended);
+    assert_eq!(channel.connects[1].2, Instant::from_millis(11_000));
+}
+
+#[test]
+fn the_next_source_is_tried_at_once_and_the_first_again_after_its_interval() {
+    let mut channel = Channel::new(with_sources(3));
+    for _ in 0..3 {
+        channel.close(CloseKind::Unreachable);
+    }
+    let tried: Vec<_> = channel.connects.iter().map(|&(_, source, at)| (source, at)).collect();
+    assert_eq!(tried, [(0, Instant::ORIGIN), (1, Instant::ORIGIN), (2, Instant::ORIGIN)]);
+    channel.wait(Duration::from_secs(10));
+    assert_eq!(channel.connects[3].1, 0);
+    assert_eq!(channel.connects[3].2, Instant::from_millis(10_000));
+}
+
+#[test]
+fn without_reconnect_each_source_is_tried_once() {
+    let mut config = with_sources(2);
+    config.upstream.reconnect = None;
+    let mut channel = Channel::new(config);
+    channel.close(CloseKind::Ended);
+    channel.close(CloseKind::Ended);
+    channel.wait(Duration::from_secs(100));
+    assert_eq!(channel.connects.len(), 2);
+    assert_eq!(channel.events.last(), Some(&StreamEvent::Exhausted));
+}
+
+#[test]
+fn a_shuffled_order_is_a_function_of_the_seed() {
+    let order = |seed| {
+        let mut config = with_sources(6);
+        config.upstream.order = Order::Shuffle;
+        config.upstream.reconnect = None;
+        let mut channel = Channel { stream: Stream::new(config, seed), ..Channel::new(config) };
+        channel.connects.clear();
+        channel.say(Input::Start);
+        (1..6).for_each(|_| channel.close(CloseKind::Ended));
+        channel.connects.iter().map(|&(_, source, _)| source).collect::<Vec<_>>()
+    };
+    assert_eq!(order(3), order(3));
+    let mut orders: Vec<_> = (0..10).map(order).collect();
+    orders.sort();
+    orders.dedup();
+    assert!(orders.len() > 5, "{orders:?}");
+}
+
+#[test]
+fn silence_longer_than_readtimeout_ends_a_connection() {
+    let mut config = with_sources(2);
+    config.upstream.read_timeout = Some(Duration::from_secs(4));
+    let mut channel = Channel::new(config);
+    let first = channel.last_conn();
+    channel.data(&synthetic(1).take_bytes(50));
+    channel.wait(Duration::from_millis(3_999));
+    assert_eq!(channel.hung_up, []);
+    channel.wait(Duration::from_millis(1));
+    assert_eq!(channel.hung_up, [first]);
+    assert_eq!(channel.connects[1].1, 1);
+}
+
+#[test]
+fn a_page_of_text_never_becomes_a_stream() {
+    let mut channel = Channel::new(config());
+    let page = b"<html>GGGGG not found</html>\n".repeat(1_000);
+    for _ in 0..60 {
+        channel.data(&page);
+    }
+    assert_eq!(channel.stream.availability(), Availability::Never);
+    assert_eq!(channel.hung_up.len(), 1);
+    let told = channel.events.iter().any(
+        |event| matches!(event, StreamEvent::Closed { cause, .. } if cause.kind == CloseKind::NotAStream),
+    );
+    assert!(told, "{:?}", channel.events);
+}
+
+#[test]
+fn viewers_are_held_for_the_grace_time_and_no_longer() {
+    let mut channel = Channel::new(config());
+    channel.data(&synthetic(1).take_bytes(50));
+    channel.wait(Duration::from_secs(12));
+    channel.close(CloseKind::Ended);
+    assert_eq!(channel.stream.availability(), Availability::Grace);
+    channel.wait(Duration::from_millis(14_999));
+    assert_eq!(channel.stream.availability(), Availability::Grace);
+    channel.wait(Duration::from_millis(1));
+    assert_eq!(channel.stream.availability(), Availability::Lost);
+    assert_eq!(channel.forgotten, 1);
+}
+
+#[test]
+fn offline_outlives_a_reconnect() {
+    let mut channel = Channel::new(config());
+    channel.data(&synthetic(1).take_bytes(50));
+    channel.say(Input::Operator(Operator::Offline));
+    channel.wait(Duration::from_secs(11));
+    channel.close(CloseKind::Ended);
+    channel.data(&synthetic(2).take_bytes(50));
+    assert_eq!(channel.stream.availability(), Availability::Offline);
+    channel.say(Input::Operator(Operator::Online));
+    assert_eq!(channel.stream.availability(), Availability::Live);
+}
+
+#[test]
+fn a_new_source_goes_on_at_an_access_point_behind_its_own_tables_and_a_mark() {
+    let mut channel = Channel::new(with_sources(2));
+    channel.play(&mut synthetic(1), 3_000);
+    channel.close(CloseKind::Ended);
+    let before = channel.segments.len();
+    channel.play(&mut synthetic(2), 6_000);
+    let seam = &channel.segments[before];
+    assert!(seam.seam && seam.access.is_some());
+    let packets: Vec<_> = Packet::all(&seam.data).collect();
+    let is_mark = |packet: &Packet<'_>| packet.adaptation().is_some_and(|field| field.discontinuity());
+    assert!(is_mark(&packets[0]) && packets[0].pid().value() == 0, "the PAT's PID is told first");
+    assert_eq!(packets[1].pid().value(), 0);
+    let first_picture =
+        packets.iter().position(|packet| packet.adaptation().is_some_and(|f| f.random_access()));
+    let first_picture = first_picture.unwrap();
+    assert!(is_mark(&packets[first_picture - 1]));
+    assert_eq!(packets[first_picture - 1].pid(), packets[first_picture].pid());
+    assert!(channel.segments[before + 1..].iter().all(|segment| !segment.seam));
+}
+
+#[test]
+fn a_better_source_is_used_again_when_it_has_been_healthy_for_long_enough() {
+    let mut channel = Channel::new(with_sources(2));
+    channel.close(CloseKind::Unreachable);
+    let second = channel.last_conn();
+    let mut worse = synthetic(2);
+    channel.data(&worse.take_bytes(50));
+    channel.wait(Duration::from_secs(10));
+    let (first, source, _) = *channel.connects.last().unwrap();
+    assert_eq!(source, 0, "the better one is tried beside the one in use");
+    let mut better = synthetic(1);
+    for _ in 0..100 {
+        channel.say(Input::Data(first, &better.take_bytes(30)));
+        channel.say(Input::Data(second, &worse.take_bytes(30)));
+        assert_eq!(channel.hung_up, []);
+        channel.wait(Duration::from_millis(100));
+    }
+    channel.wait(Duration::from_millis(1));
+    assert_eq!(channel.hung_up, [second]);
+    assert!(channel.events.contains(&StreamEvent::Returned { source: 0 }));
+}
+
+#[test]
+fn what_comes_from_a_connection_that_was_given_up_is_nobodys() {
+    let mut config = with_sources(2);
+    config.upstream.read_timeout = Some(Duration::from_secs(1));
+    let mut channel = Channel::new(config);
+    let given_up = channel.last_conn();
+    channel.data(&synthetic(1).take_bytes(50));
+    channel.wait(Duration::from_secs(2));
+    let packets = channel.stream.stats().framing.packets;
+    channel.say(Input::Data(given_up, &synthetic(1).take_bytes(500)));
+    channel.say(Input::Closed(given_up, CloseCause::new(CloseKind::Ended, "")));
+    assert_eq!(channel.stream.stats().framing.packets, packets);
+    assert_eq!(channel.connects.len(), 2);
+}

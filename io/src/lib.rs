@@ -2,3 +2,6 @@
 
 pub mod clock;
 pub mod net;
+pub mod observe;
+pub mod route;
+pub mod socket;

@@ -356,3 +356,6 @@ impl Fallback {
         allowed
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -247,3 +247,162 @@ impl Sei {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CODE: &[u8] = &[0, 0, 1];
+
+    /// Units, each without its start code, one after the other.
+    fn sniff(coding: Coding, units: &[&[u8]]) -> Option<Finding> {
+        let bytes: Vec<u8> = units.iter().flat_map(|unit| [CODE, unit]).flatten().copied().collect();
+        Sniffer::new(coding).push(&bytes)
+    }
+
+    const ACCESS: Option<Finding> = Some(Finding::Access);
+    const HINT: Option<Finding> = Some(Finding::Hint);
+    const NOTHING: Option<Finding> = Some(Finding::Nothing);
+
+    #[test]
+    fn mpeg2_needs_a_sequence_header_and_an_i_picture() {
+        let sequence: &[u8] = &[0xB3, 0x2D, 0x02, 0x40];
+        let group: &[u8] = &[0xB8, 0x00, 0x08, 0x00];
+        let [i, p, b]: [&[u8]; 3] =
+            [&[0x00, 0x00, 0x0F, 0xFF], &[0x00, 0x00, 0x57, 0xFF], &[0x00, 0x00, 0x9F, 0xFF]];
+        let cases: [(&[&[u8]], Option<Finding>); 7] = [
+            (&[sequence, group, i], ACCESS),
+            (&[sequence, i], ACCESS),
+            (&[group, i], HINT),
+            (&[sequence, p], HINT),
+            (&[p], NOTHING),
+            (&[b], NOTHING),
+            (&[sequence, group], None),
+        ];
+        for (units, expected) in cases {
+            assert_eq!(sniff(Coding::Mpeg2, units), expected, "{units:02x?}");
+        }
+    }
+
+    #[test]
+    fn h264_needs_parameter_sets_and_a_picture_to_begin_with() {
+        let [delimiter, sps, pps]: [&[u8]; 3] = [&[0x09, 0xF0], &[0x67, 0x42], &[0x68, 0xCE]];
+        let [idr, i, p]: [&[u8]; 3] = [&[0x65, 0x88], &[0x41, 0x88], &[0x41, 0x9A]];
+        let recovery: &[u8] = &[0x06, 0x06, 0x01, 0xC4, 0x80];
+        let cases: [(&[&[u8]], Option<Finding>); 14] = [
+            (&[delimiter, sps, pps, idr], ACCESS),
+            (&[sps, pps, recovery, i], ACCESS),
+            // Gradual refresh: no picture is intra.
+            (&[sps, pps, recovery, p], ACCESS),
+            (&[sps, pps, i], ACCESS),
+            (&[pps, sps, idr], ACCESS),
+            (&[sps, idr], HINT),
+            (&[idr], HINT),
+            (&[recovery, i], HINT),
+            (&[recovery, p], HINT),
+            (&[i], HINT),
+            (&[sps, pps, p], HINT),
+            (&[delimiter, pps, p], NOTHING),
+            (&[p], NOTHING),
+            (&[delimiter, sps, pps, recovery], None),
+        ];
+        for (units, expected) in cases {
+            assert_eq!(sniff(Coding::H264, units), expected, "{units:02x?}");
+        }
+    }
+
+    #[test]
+    fn h265_needs_an_irap_picture() {
+        let [vps, sps, pps, delimiter]: [&[u8]; 4] = [&[0x40, 1], &[0x42, 1], &[0x44, 1], &[0x46, 1]];
+        let recovery: &[u8] = &[0x4E, 0x01, 0x06, 0x01, 0xC4, 0x80];
+        for kind in 0..64u8 {
+            let expected = match kind {
+                16..=21 => ACCESS,
+                0..=31 => HINT,
+                _ => None,
+            };
+            assert_eq!(
+                sniff(Coding::H265, &[delimiter, vps, sps, pps, &[kind << 1, 1]]),
+                expected,
+                "type {kind}"
+            );
+        }
+        assert_eq!(sniff(Coding::H265, &[&[19 << 1, 1]]), ACCESS);
+        assert_eq!(sniff(Coding::H265, &[delimiter, &[1 << 1, 1]]), NOTHING);
+        assert_eq!(sniff(Coding::H265, &[sps, pps, recovery, &[1 << 1, 1]]), ACCESS);
+        assert_eq!(sniff(Coding::H265, &[recovery, &[1 << 1, 1]]), HINT);
+    }
+
+    #[test]
+    fn recovery_points_are_found_among_other_sei_messages() {
+        let picture = &[0x68u8, 0xCE][..];
+        let long = |filler: u8| [&[0x06, 5, 255, 45][..], &[filler; 300], &[6, 1, 0xC4, 0x80]].concat();
+        let cases: [(&str, Vec<u8>, bool); 7] = [
+            ("alone", [6, 6, 1, 0xC4, 0x80].to_vec(), true),
+            ("after buffering period", [6, 0, 2, 0x80, 0x40, 6, 1, 0xC4, 0x80].to_vec(), true),
+            ("after 300 bytes", long(6), true),
+            ("in the body of another", [6, 5, 4, 6, 1, 0xC4, 0x80, 0x80].to_vec(), false),
+            ("after an emulation prevention byte", [6, 5, 3, 0, 0, 3, 1, 6, 1, 0xC4, 0x80].to_vec(), true),
+            ("of a type beyond 255", [6, 255, 6, 1, 0xC4, 0x80].to_vec(), false),
+            ("without a body", [6, 6, 0, 0x80].to_vec(), false),
+        ];
+        for (name, sei, expected) in cases {
+            let found = sniff(Coding::H264, &[&[0x67, 0x42], picture, &sei, &[0x41, 0x9A]]);
+            assert_eq!(found == ACCESS, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn slice_types_are_read_behind_any_macroblock_address() {
+        // first_mb_in_slice, slice_type, the bits of both, then zeros.
+        let cases: [(u64, u64, &[u8]); 7] = [
+            (0, 7, &[0b1000_1000]),
+            (0, 2, &[0b1011_0000]),
+            (0, 5, &[0b1001_1000]),
+            (0, 0, &[0b1100_0000]),
+            (1, 2, &[0b0100_1100]),
+            (8_159, 7, &[0x00, 0x0F, 0xF0, 0x08]),
+            (1, 6, &[0b0100_0111, 0]),
+        ];
+        for (first_mb, slice_type, bytes) in cases {
+            let mut bits = Bits::default();
+            bytes.iter().chain(&[0; 3]).for_each(|&byte| bits.push(byte));
+            assert_eq!(exp_golomb(bits.value, bits.count).map(|(value, _)| value), Some(first_mb));
+            assert_eq!(bits.slice_type(), Some(slice_type), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_slice_header_without_end_is_no_access_point() {
+        assert_eq!(sniff(Coding::H264, &[&[0x41, 0, 0, 3, 0, 0, 3, 0, 0, 3, 0, 0, 3, 0, 0, 3]]), NOTHING);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(
+            pieces in proptest::collection::vec(proptest::collection::vec(0u8..8, 0..40), 0..40),
+        ) {
+            for coding in [Coding::Mpeg2, Coding::H264, Coding::H265] {
+                let mut sniffer = Sniffer::new(coding);
+                let _ = pieces.iter().find_map(|piece| sniffer.push(piece));
+                sniffer.give_up();
+            }
+        }
+
+        #[test]
+        fn the_answer_does_not_depend_on_how_the_bytes_are_cut(
+            bytes in proptest::collection::vec(prop_oneof![0u8..8, any::<u8>()], 0..200),
+            piece in 1usize..20,
+        ) {
+            for coding in [Coding::Mpeg2, Coding::H264, Coding::H265] {
+                let mut sniffer = Sniffer::new(coding);
+                let in_pieces = bytes.chunks(piece).find_map(|piece| sniffer.push(piece));
+                prop_assert_eq!(in_pieces, Sniffer::new(coding).push(&bytes));
+            }
+        }
+    }
+}

@@ -1,2 +1,3 @@
-//! daemon
+//! The `restreamer` command.
+
 fn main() {}

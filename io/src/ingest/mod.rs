@@ -1,0 +1,131 @@
+//! One connection to one source, from its start to its end.
+//!
+//! A [`Source`] is a parsed upstream URL; [`run`] connects to it and hands every byte to a [`Sink`] until the
+//! connection ends, and says why. Nothing here reconnects, fails over, waits for silence to end or keeps
+//! packets: that is core's. Dropping the future of `run` ends the connection and frees everything that belongs
+//! to it: sockets, group memberships, socket files, child processes.
+//!
+//! Each scheme has a file. They share the rule that `data` is called with borrowed bytes as they come off the
+//! system; core copies them once.
+
+mod http;
+mod tcp;
+
+use std::fmt;
+use std::time::Duration;
+
+use restreamer_core::CloseCause;
+
+use crate::client::{Proxies, Tls};
+use crate::net::Net;
+use crate::url::{self, UrlError};
+
+pub use crate::url::UrlError as SourceError;
+
+/// Bytes that are read from a byte stream at once.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What a source's URL does not say.
+#[derive(Clone, Debug)]
+pub struct SourceOptions {
+    /// Name of the interface on which multicast groups are joined; `None` lets the system choose.
+    pub interface: Option<String>,
+    /// Largest datagram that is read whole, bytes.
+    pub mru: usize,
+    /// Kernel buffer of a datagram socket, bytes; the system may grant less.
+    pub receive_buffer: usize,
+    /// A regular file starts again at its end, without a jump in time.
+    pub looped: bool,
+    /// Limit for connecting, the TLS handshake and the header section, each.
+    pub connect_timeout: Option<Duration>,
+    /// Proxies for HTTP; none by default, see [`Proxies::from_environment`].
+    pub proxies: Proxies,
+    /// Certificates that HTTPS servers may show.
+    pub tls: Tls,
+}
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        SourceOptions {
+            interface: None,
+            mru: 1500,
+            receive_buffer: 1000 * 188,
+            looped: false,
+            connect_timeout: None,
+            proxies: Proxies::default(),
+            tls: Tls::default(),
+        }
+    }
+}
+
+/// Where a stream comes from: one parsed upstream URL.
+#[derive(Clone)]
+pub struct Source {
+    label: Box<str>,
+    place: Place,
+}
+
+#[derive(Clone)]
+enum Place {
+    Http(Box<http::Place>),
+    Tcp(tcp::Place),
+}
+
+/// Takes what a source delivers. All calls come from within [`run`], in order.
+pub trait Sink {
+    /// The connection stands; data may follow. Called at most once.
+    fn connected(&mut self);
+    /// Bytes as they came, in pieces of any size.
+    fn data(&mut self, chunk: &[u8]);
+    /// Something to count or to tell the operator.
+    fn note(&mut self, note: Note);
+}
+
+/// What a source observed beside its data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Note {}
+
+impl Source {
+    /// Takes the URL of an upstream apart.
+    pub fn parse(url: &str, options: &SourceOptions) -> Result<Self, SourceError> {
+        let url = url.trim();
+        if url.chars().any(char::is_control) {
+            return Err(UrlError::ControlCharacter);
+        }
+        let (scheme, rest) = url::split_scheme(url)?;
+        let place = match scheme.as_str() {
+            "http" | "https" => Place::Http(Box::new(http::Place::parse(url, options)?)),
+            "tcp" => Place::Tcp(tcp::Place::parse(rest, options)?),
+            _ => return Err(UrlError::UnknownScheme(scheme.into())),
+        };
+        Ok(Source { label: url::redact(url).into(), place })
+    }
+
+    /// The URL as configured, without user and password: for logs, metrics and pages.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({})", self.label)
+    }
+}
+
+/// Connects to `source` and feeds `sink` until the connection ends.
+///
+/// There is no time limit once it is connected. Drop the future to end the connection at any time.
+pub async fn run<N: Net, S: Sink>(net: &N, source: &Source, sink: &mut S) -> CloseCause {
+    match &source.place {
+        Place::Http(place) => place.run(net, sink).await,
+        Place::Tcp(place) => place.run(net, sink).await,
+    }
+}

@@ -1,0 +1,6 @@
+//! Every kind of source against a real peer on this machine.
+
+mod http;
+mod https;
+mod recorder;
+mod tcp;

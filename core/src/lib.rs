@@ -29,6 +29,7 @@ pub mod framer;
 pub mod policy;
 pub mod ring;
 pub mod rng;
+pub mod rtp;
 pub mod segment;
 pub mod stall;
 pub mod stream;

@@ -45,6 +45,8 @@ enum Phase {
     Psi,
     /// In the packets of `sequence`.
     Packets,
+    /// Gets the rest of the packet that was begun, and nothing more.
+    Ending,
 }
 
 /// What [`Viewer::read`] found.
@@ -63,6 +65,8 @@ pub enum Read {
 pub enum ViewerEnd {
     /// It lagged more than its policy allows, and the policy says disconnect.
     TooSlow,
+    /// The driver asked for it, see [`Viewer::end`].
+    Asked,
 }
 
 /// What one viewer got.
@@ -85,8 +89,10 @@ impl Viewer {
     /// Finds out what there is to send: joins, notices that it was lapped or lags too much, and lets the policy
     /// act on it.
     pub fn read(&mut self, ring: &Ring, policy: &Policy) -> Read {
-        if self.phase == Phase::Joining {
-            self.join(ring, policy.join);
+        match self.phase {
+            Phase::Joining => self.join(ring, policy.join),
+            Phase::Ending if self.torn.is_none() => return Read::Ended(ViewerEnd::Asked),
+            _ => {}
         }
         if let Some(end) = self.apply_lag_policy(ring, policy)
             && self.torn.is_none()
@@ -144,6 +150,11 @@ impl Viewer {
             taken = taken.saturating_sub(whole);
             self.pass(whole, piece.len());
         }
+    }
+
+    /// Gives the viewer nothing more than the rest of a packet that was begun; then `read` says that it ended.
+    pub fn end(&mut self) {
+        self.phase = Phase::Ending;
     }
 
     /// Whether the bytes sent so far end with a whole packet, so that a response may end here.

@@ -1,0 +1,334 @@
+//! Gives one stream to the viewers of one runtime.
+//!
+//! One task per runtime and stream, alive while it has viewers. It keeps a copy of the ring (by reference), so it
+//! takes the stream's lock once per flush, however many viewers it has. Per flush it sweeps them: pieces, one
+//! vectored write, advance. A viewer whose socket is full leaves the sweep until its socket wakes it; nothing is
+//! queued for it, so everything unsent is still the drop policy's to drop.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use restreamer_core::ts::PACKET_BYTES;
+use restreamer_core::{Availability, Instant, Policy, Ring};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::task::coop::unconstrained;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::observe::{EndReason, Observe, StreamCounters};
+use crate::player::{Player, Progress};
+use crate::published::Published;
+use crate::route::StreamId;
+use crate::server::{Handover, NewViewer};
+
+/// How a stream treats its viewers.
+#[derive(Clone, Copy, Debug)]
+pub struct ViewerConfig {
+    /// Where they join and what happens to slow ones.
+    pub policy: Policy,
+    /// A viewer that takes nothing at all for this long is disconnected; `None`: never.
+    pub stall_timeout: Option<Duration>,
+}
+
+/// The fan-outs of one runtime.
+pub struct FanOuts<S> {
+    streams: Vec<Arc<Shared<S>>>,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What a fan-out task shares with those who call on it.
+struct Shared<S> {
+    id: StreamId,
+    config: ViewerConfig,
+    published: Arc<Published>,
+    observe: Arc<Observe>,
+    clock: Clock,
+    /// Wakes the task, whatever for.
+    bell: Arc<Notify>,
+    inbox: Mutex<Inbox<S>>,
+    /// Viewers whose sockets have something to say.
+    ready: Arc<Ready>,
+}
+
+struct Inbox<S> {
+    arrivals: Vec<NewViewer<S>>,
+    is_running: bool,
+}
+
+/// Numbers of the viewers to look at, filled by their wakers.
+pub(crate) struct Ready {
+    keys: Mutex<Vec<u32>>,
+    bell: Arc<Notify>,
+}
+
+impl Ready {
+    /// The viewer with this number wants to be looked at.
+    pub(crate) fn push(&self, key: u32) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+        self.bell.notify_one();
+    }
+
+    fn take(&self, keys: &mut Vec<u32>) {
+        std::mem::swap(keys, &mut self.keys.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
+    /// Fan-outs for these streams, in the order of their numbers, to be used within one runtime.
+    pub fn new(
+        streams: impl IntoIterator<Item = (ViewerConfig, Arc<Published>)>,
+        observe: &Arc<Observe>,
+        clock: Clock,
+        shutdown: CancellationToken,
+    ) -> Arc<Self> {
+        let streams = (0..).map(StreamId).zip(streams).map(|(id, (config, published))| {
+            let bell = Arc::new(Notify::new());
+            Arc::new(Shared {
+                id,
+                config,
+                published,
+                observe: Arc::clone(observe),
+                clock,
+                bell: Arc::clone(&bell),
+                inbox: Mutex::new(Inbox { arrivals: Vec::new(), is_running: false }),
+                ready: Arc::new(Ready { keys: Mutex::default(), bell }),
+            })
+        });
+        Arc::new(FanOuts { streams: streams.collect(), shutdown, tasks: TaskTracker::new() })
+    }
+
+    /// Waits until the last viewer is gone; to be called after the shutdown.
+    pub async fn join(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handover<S> for FanOuts<S> {
+    fn take(&self, stream: StreamId, viewer: NewViewer<S>) {
+        let shared = &self.streams[stream.0 as usize];
+        let mut inbox = shared.lock_inbox();
+        inbox.arrivals.push(viewer);
+        if inbox.is_running {
+            shared.bell.notify_one();
+        } else {
+            inbox.is_running = true;
+            let task = FanOut::new(Arc::clone(shared)).run(self.shutdown.clone());
+            // A sweep polls every socket once: a budget per task would end it in the middle.
+            self.tasks.spawn(unconstrained(task));
+        }
+    }
+}
+
+impl<S> Shared<S> {
+    fn lock_inbox(&self) -> MutexGuard<'_, Inbox<S>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counters(&self) -> &StreamCounters {
+        self.observe.stream(self.id)
+    }
+}
+
+/// The task: one stream, the viewers of one runtime.
+struct FanOut<S> {
+    shared: Arc<Shared<S>>,
+    ring: Ring,
+    /// Viewers by number; a number is used again when its viewer is gone.
+    players: Vec<Option<Player<S>>>,
+    free: Vec<u32>,
+    /// The earliest moment at which a socket may count as stalled.
+    stall_check: Option<Instant>,
+    /// How often the published stream has turned all its viewers away.
+    dismissals: u64,
+    tally: Tally,
+}
+
+/// What one round did, added to the shared counters at its end.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) packets_sent: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) packets_skipped: u64,
+    pub(crate) skips: u64,
+    pub(crate) writes: u64,
+    pub(crate) joins: u64,
+    pub(crate) join_wait_ns: u64,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
+    fn new(shared: Arc<Shared<S>>) -> Self {
+        FanOut {
+            ring: shared.published.new_copy(),
+            dismissals: shared.published.dismissals(),
+            shared,
+            players: Vec::new(),
+            free: Vec::new(),
+            stall_check: None,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Serves viewers until there are none.
+    async fn run(mut self, shutdown: CancellationToken) {
+        let bell = Arc::clone(&self.shared.bell);
+        self.shared.published.subscribe(Arc::clone(&bell));
+        let mut keys = Vec::new();
+        loop {
+            self.round(&mut keys, shutdown.is_cancelled());
+            if self.players.len() == self.free.len() && self.leave_if_empty() {
+                break;
+            }
+            if bell.notified().now_or_never().is_some() {
+                // There is work already, but others on this runtime have some too.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let stall_check = async {
+                match self.stall_check {
+                    Some(due) => tokio::time::sleep_until(self.shared.clock.at(due)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = bell.notified() => {}
+                () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
+                () = stall_check => {}
+            }
+        }
+    }
+
+    /// Everything there is to do now.
+    fn round(&mut self, keys: &mut Vec<u32>, is_shutdown: bool) {
+        let now = self.shared.clock.now();
+        let newest = self.ring.next();
+        self.shared.published.catch_up(&mut self.ring);
+        self.let_in(now);
+        self.dismiss(is_shutdown);
+        if self.ring.next() != newest {
+            for key in 0..self.players.len() {
+                self.visit(key, now, |player| !player.is_blocked(), Player::send);
+            }
+        }
+        self.shared.ready.take(keys);
+        for key in keys.drain(..) {
+            self.visit(key as usize, now, |_| true, Player::handle_signal);
+        }
+        if self.stall_check.is_some_and(|due| due <= now) {
+            self.end_stalled(now);
+        }
+        self.count();
+    }
+
+    /// Gives the new viewers a place and their first bytes.
+    fn let_in(&mut self, now: Instant) {
+        let arrivals = std::mem::take(&mut self.shared.lock_inbox().arrivals);
+        for arrival in arrivals {
+            let key = self.free.pop().unwrap_or_else(|| {
+                self.players.push(None);
+                (self.players.len() - 1) as u32
+            });
+            let ready = Arc::clone(&self.shared.ready);
+            self.players[key as usize] = Some(Player::new(now, arrival, key, ready));
+            self.visit(key as usize, now, |_| true, Player::handle_signal);
+        }
+    }
+
+    /// Looks at one player, if it is there and `wants` it.
+    fn visit(
+        &mut self,
+        key: usize,
+        now: Instant,
+        wants: impl FnOnce(&Player<S>) -> bool,
+        look: impl FnOnce(&mut Player<S>, Instant, &Ring, &Policy, &mut Tally) -> Progress,
+    ) {
+        let Some(player) = self.players[key].as_mut().filter(|player| wants(player)) else { return };
+        match look(player, now, &self.ring, &self.shared.config.policy, &mut self.tally) {
+            Progress::CaughtUp | Progress::More => {}
+            Progress::Blocked => {
+                let due = player.stalls_at(self.shared.config.stall_timeout);
+                self.stall_check = self.stall_check.into_iter().chain(due).min();
+            }
+            Progress::Ended(reason) => self.remove(key, now, reason),
+        }
+    }
+
+    /// Ends all responses when the stream went off the air, or the process ends.
+    fn dismiss(&mut self, is_shutdown: bool) {
+        let dismissals = self.shared.published.dismissals();
+        let was_dismissed = std::mem::replace(&mut self.dismissals, dismissals) != dismissals;
+        let reason = match self.shared.published.availability() {
+            _ if is_shutdown => EndReason::Shutdown,
+            Availability::Offline => EndReason::Offline,
+            Availability::Lost => EndReason::UpstreamLost,
+            _ if was_dismissed => EndReason::Offline,
+            _ => return,
+        };
+        self.players.iter_mut().flatten().for_each(|player| player.end(reason));
+    }
+
+    fn end_stalled(&mut self, now: Instant) {
+        self.stall_check = None;
+        for key in 0..self.players.len() {
+            let Some(player) = &self.players[key] else { continue };
+            match player.stalls_at(self.shared.config.stall_timeout) {
+                Some(due) if due <= now => self.remove(key, now, EndReason::Stalled),
+                due => self.stall_check = self.stall_check.into_iter().chain(due).min(),
+            }
+        }
+    }
+
+    fn remove(&mut self, key: usize, now: Instant, reason: EndReason) {
+        let Some(player) = self.players[key].take() else { return };
+        self.free.push(key as u32);
+        let duration = now.saturating_since(player.since);
+        let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let counters = self.shared.counters();
+        counters.duration_ns.add(duration_ns);
+        counters.ended(reason).add(1);
+        let stats = player.stats();
+        tracing::info!(
+            module = "streaming",
+            event = "viewer_end",
+            stream = &*counters.label,
+            remote = %player.visitor.peer,
+            user_agent = &*player.visitor.user_agent,
+            bytes = stats.bytes_sent,
+            duration = duration_ns,
+            skipped_packets = stats.packets_skipped,
+            reason = reason.name(),
+            "viewer ended"
+        );
+    }
+
+    /// Adds what was done to the stream's counters.
+    fn count(&mut self) {
+        let tally = std::mem::take(&mut self.tally);
+        if tally.writes == 0 && tally.skips == 0 {
+            return;
+        }
+        let counters = self.shared.counters();
+        counters.bytes_sent.add(tally.bytes_sent);
+        counters.packets_sent.add(tally.packets_sent);
+        counters.packets_dropped.add(tally.packets_skipped);
+        counters.bytes_dropped.add(tally.packets_skipped * PACKET_BYTES as u64);
+        counters.skips.add(tally.skips);
+        counters.flushes.add(tally.writes);
+        counters.joins.add(tally.joins);
+        counters.join_wait_ns.add(tally.join_wait_ns);
+    }
+
+    /// Answers whether the task may end: whoever arrives from now on starts a new one.
+    fn leave_if_empty(&mut self) -> bool {
+        let mut inbox = self.shared.lock_inbox();
+        if inbox.arrivals.is_empty() {
+            inbox.is_running = false;
+            self.shared.published.unsubscribe(&self.shared.bell);
+        }
+        !inbox.is_running
+    }
+}

@@ -5,3 +5,4 @@
 //! same configuration through this library.
 
 pub mod config;
+pub mod log;

@@ -69,6 +69,11 @@ impl Serve {
         &self.label
     }
 
+    /// Whether both claim the same place, however it is written.
+    pub fn same_place(&self, other: &Serve) -> bool {
+        (&self.host, &self.path) == (&other.host, &other.path)
+    }
+
     /// Whether everything below the path is covered too.
     pub fn is_tree(&self) -> bool {
         self.path.ends_with(b"/")

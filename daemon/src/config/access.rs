@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use http::HeaderValue;
+use restreamer_io::auth::{Access, Credentials};
+
 use super::reader::{Field, Section};
 use super::report::nearest;
 use super::secret::Secret;
@@ -35,13 +38,10 @@ pub struct User {
     pub password: Secret,
 }
 
-/// What a notification brings along.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credentials {
-    /// `Authorization: Basic`.
-    Basic(User),
-    /// `Authorization: Bearer`.
-    Bearer(User),
+impl User {
+    fn to_credentials(&self) -> Credentials {
+        Credentials::new(&self.name, self.password.reveal())
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -66,7 +66,7 @@ impl UserList {
             let Some(mut entry) = field.section() else { continue };
             let password = entry.text("password").unwrap_or_default();
             if password.is_empty() {
-                entry.warning("password", "is empty: whoever sends none is let in");
+                entry.warning("password", "is empty");
             } else if password.chars().any(char::is_control) {
                 entry.error("password", "holds a control character, which no header can carry");
             }
@@ -137,6 +137,16 @@ impl Authentication {
         authentication
     }
 
+    /// The rule as the server applies it.
+    pub fn to_access(&self) -> Access {
+        let credentials = |users: &[User]| users.iter().map(User::to_credentials).collect::<Vec<_>>();
+        match self {
+            Authentication::Open => Access::open(),
+            Authentication::Basic { realm, users } => Access::basic(realm, &credentials(users)),
+            Authentication::Bearer { users } => Access::bearer(&credentials(users)),
+        }
+    }
+
     fn admits_nobody(&self) -> bool {
         match self {
             Authentication::Open => false,
@@ -145,23 +155,20 @@ impl Authentication {
     }
 }
 
-impl Credentials {
-    /// Reads the `authentication` of a notification.
-    pub(super) fn read(notification: &mut Section<'_>, userlist: &UserList) -> Option<Credentials> {
-        let mut section = notification.section("authentication")?;
-        let scheme = section.choice("type", &SCHEMES).unwrap_or(Scheme::Open);
-        let user = section.take("user").filter(is_named);
-        let missing = user.is_none() && !matches!(scheme, Scheme::Open);
-        if missing {
-            section.error("user", "is missing");
-        }
-        section.finish();
-        let user = userlist.find(&user?)?;
-        match scheme {
-            Scheme::Open => None,
-            Scheme::Basic => Some(Credentials::Basic(user)),
-            Scheme::Bearer => Some(Credentials::Bearer(user)),
-        }
+/// Reads the `authentication` of a notification into the `Authorization` header that goes with it.
+pub(super) fn read_authorization(notification: &mut Section<'_>, userlist: &UserList) -> Option<HeaderValue> {
+    let mut section = notification.section("authentication")?;
+    let scheme = section.choice("type", &SCHEMES).unwrap_or(Scheme::Open);
+    let user = section.take("user").filter(is_named);
+    if user.is_none() && !matches!(scheme, Scheme::Open) {
+        section.error("user", "is missing");
+    }
+    section.finish();
+    let user = userlist.find(&user?)?.to_credentials();
+    match scheme {
+        Scheme::Open => None,
+        Scheme::Basic => Some(user.to_basic()),
+        Scheme::Bearer => user.to_bearer(),
     }
 }
 

@@ -19,7 +19,6 @@ mod reader;
 mod report;
 mod resource;
 mod secret;
-mod serve;
 mod stream;
 mod tuning;
 mod url;
@@ -31,16 +30,17 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use access::{Authentication, Credentials, User};
+pub use access::{Authentication, User};
 pub use listen::{Candidates, ListenAddress, ListenError, ListenHost, Listener, Tls};
 pub use notification::{Event, Notification};
 pub use report::{Problem, Report};
-pub use resource::{Api, ApiConfig, Cors, Endpoint, StaticConfig, StreamIndex};
+pub use resource::{ApiConfig, Endpoint, StaticConfig};
 pub use secret::Secret;
-pub use serve::Serve;
 pub use stream::{Reading, Source, StreamConfig};
-pub use tuning::{Framing, Order, Tuning};
+pub use tuning::{Order, Tuning};
 pub use url::{Scheme, Url};
+
+use restreamer_io::api::Api;
 
 use access::UserList;
 use json::Value;
@@ -49,7 +49,7 @@ use resource::{Defaults, RESOURCE_KEYS, Resources};
 use tuning::unless_zero;
 
 /// Everything that a configuration says, with the defaults filled in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen; never empty.
     pub listeners: Vec<Listener>,
@@ -199,7 +199,6 @@ impl Config {
             reconnect: Some(RECONNECT_DEFAULT),
             read_timeout: None,
         };
-        let open = |path| Endpoint::open(Serve::exact(path));
         Config {
             listeners: vec![Listener { address: ListenAddress::loopback(DEMO_PORT), tls: None }],
             threads: cores(),
@@ -208,11 +207,11 @@ impl Config {
             connections_max: 0,
             connections_full: 0,
             heartbeat: None,
-            streams: vec![StreamConfig::demo(open("/demo.ts"), &defaults)],
+            streams: vec![StreamConfig::demo(Endpoint::open("/demo.ts"), &defaults)],
             statics: Vec::new(),
             apis: vec![
-                ApiConfig { endpoint: open("/health"), api: Api::Health },
-                ApiConfig { endpoint: open("/metrics"), api: Api::Prometheus },
+                ApiConfig { endpoint: Endpoint::open("/health"), api: Api::Health },
+                ApiConfig { endpoint: Endpoint::open("/metrics"), api: Api::Prometheus },
             ],
             notifications: Vec::new(),
         }

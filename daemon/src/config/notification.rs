@@ -1,6 +1,8 @@
 //! The `notifications` of the file: whom to tell what.
 
-use super::access::{Credentials, UserList};
+use http::HeaderValue;
+
+use super::access::{UserList, read_authorization};
 use super::reader::Field;
 use super::stream::url;
 use super::url::{Scheme, Url};
@@ -12,8 +14,8 @@ pub struct Notification {
     pub event: Event,
     /// Where to; one of [`Scheme::WEB`].
     pub url: Url,
-    /// What proves who sends it.
-    pub credentials: Option<Credentials>,
+    /// The `Authorization` header that goes with it.
+    pub authorization: Option<HeaderValue>,
 }
 
 /// What may be worth a notification.
@@ -54,8 +56,8 @@ impl Notification {
                 None
             }
         };
-        let credentials = Credentials::read(&mut section, users);
+        let authorization = read_authorization(&mut section, users);
         section.finish();
-        Some(Notification { event: event?, url: target?, credentials })
+        Some(Notification { event: event?, url: target?, authorization })
     }
 }

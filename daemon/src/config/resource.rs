@@ -1,22 +1,24 @@
 //! The `resources` of the file: streams, static files and API answers.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use restreamer_io::answer;
+use restreamer_io::api::Api;
+use restreamer_io::route::{Serve, StreamId};
+use restreamer_io::service::Cors;
 
 use super::TOP_KEYS;
 use super::access::{Authentication, UserList};
 use super::json::Value;
 use super::reader::{Field, Section};
 use super::report::nearest;
-use super::serve::Serve;
 use super::stream::{StreamConfig, url};
 use super::tuning::{TUNING_KEYS, Tuning, unless_zero};
 use super::url::{Scheme, Url};
 
 /// What every resource has: where it is served, to whom, and with which headers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// The path.
     pub serve: Serve,
@@ -25,23 +27,11 @@ pub struct Endpoint {
     /// Which web pages may read it.
     pub cors: Cors,
     /// Headers that every answer carries beside its own.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// Which origins may read a resource from a web page.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Cors {
-    /// None is told that it may.
-    #[default]
-    Off,
-    /// All.
-    Any,
-    /// These, as `scheme://host[:port]`.
-    Origins(Vec<HeaderValue>),
+    pub headers: HeaderMap,
 }
 
 /// A file or a page that is served as it is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct StaticConfig {
     /// Where it is served.
     pub endpoint: Endpoint,
@@ -52,32 +42,13 @@ pub struct StaticConfig {
 }
 
 /// An answer that the program makes itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ApiConfig {
     /// Where it is served.
     pub endpoint: Endpoint,
     /// Which.
     pub api: Api,
 }
-
-/// The answers that the program makes itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Api {
-    /// How full the service is.
-    Health,
-    /// What it has done so far.
-    Statistics,
-    /// Whether a stream is connected.
-    Check(StreamIndex),
-    /// Takes a stream offline and back.
-    Control(StreamIndex),
-    /// The metrics.
-    Prometheus,
-}
-
-/// A place in [`Config::streams`](super::Config::streams).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StreamIndex(pub usize);
 
 /// What the top of the file says for all resources.
 pub(super) struct Defaults {
@@ -140,23 +111,11 @@ const APIS: [(&str, ApiKind); 5] = [
     ("prometheus", ApiKind::Prometheus),
 ];
 
-/// Headers that the server itself decides on, because they frame the message or say what it is.
-const RESERVED_HEADERS: [HeaderName; 7] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::DATE,
-    header::TRANSFER_ENCODING,
-    header::TRAILER,
-    header::UPGRADE,
-];
-
 impl Resources {
     /// Reads the list; an API may name a stream that stands after it.
     pub(super) fn read(fields: Vec<Field<'_>>, defaults: &Defaults) -> Resources {
         let mut resources = Resources::default();
-        let mut served: BTreeMap<Serve, String> = BTreeMap::new();
-        let mut named_streams: BTreeMap<Serve, StreamIndex> = BTreeMap::new();
+        let mut served: Vec<(Serve, String)> = Vec::new();
         let mut waiting: Vec<(Endpoint, ApiKind, Option<Field<'_>>)> = Vec::new();
         for field in fields {
             let path = field.path().to_owned();
@@ -168,26 +127,23 @@ impl Resources {
                     None
                 }
             };
-            let endpoint = Endpoint::read(&mut section, defaults);
-            if let Some(endpoint) = &endpoint {
-                if let Some(earlier) = served.get(&endpoint.serve) {
-                    section
-                        .error("serve", format!("\"{}\" is what {earlier} serves already", endpoint.serve));
-                } else {
-                    served.insert(endpoint.serve.clone(), path);
-                }
-            }
             // A resource with a bad `serve` is read to its end all the same, for its other errors.
-            let found = endpoint.is_some();
-            let endpoint = endpoint.unwrap_or_else(|| Endpoint::open(Serve::exact("/")));
+            let endpoint = match Endpoint::read(&mut section, defaults) {
+                Some(endpoint) => {
+                    if let Some((_, earlier)) =
+                        served.iter().find(|(serve, _)| serve.same_place(&endpoint.serve))
+                    {
+                        let text = format!("{:?} is what {earlier} serves already", endpoint.serve.label());
+                        section.error("serve", text);
+                    }
+                    served.push((endpoint.serve.clone(), path));
+                    endpoint
+                }
+                None => Endpoint::open("/"),
+            };
             match kind {
                 Some(Kind::Stream) => {
-                    let serve = endpoint.serve.clone();
-                    let stream = StreamConfig::read(&mut section, endpoint, defaults);
-                    if found {
-                        named_streams.entry(serve).or_insert(StreamIndex(resources.streams.len()));
-                    }
-                    resources.streams.push(stream);
+                    resources.streams.push(StreamConfig::read(&mut section, endpoint, defaults));
                     finish(section, "has no effect on a stream");
                 }
                 Some(Kind::Static) => {
@@ -204,7 +160,7 @@ impl Resources {
             }
         }
         for (endpoint, kind, stream) in waiting {
-            let stream = stream.and_then(|field| find_stream(&field, &named_streams));
+            let stream = stream.and_then(|field| find_stream(&field, &resources.streams));
             let api = match (kind, stream) {
                 (ApiKind::Health, _) => Api::Health,
                 (ApiKind::Statistics, _) => Api::Statistics,
@@ -221,9 +177,15 @@ impl Resources {
 }
 
 impl Endpoint {
-    /// An open path without extras.
-    pub(super) fn open(serve: Serve) -> Endpoint {
-        Endpoint { serve, authentication: Authentication::Open, cors: Cors::Off, headers: Vec::new() }
+    /// A path of our own, open and without extras.
+    pub(super) fn open(path: &'static str) -> Endpoint {
+        let serve = Serve::parse(path).expect("a path of our own is clean");
+        Endpoint {
+            serve,
+            authentication: Authentication::Open,
+            cors: Cors::SameOrigin,
+            headers: HeaderMap::new(),
+        }
     }
 
     /// `None` when `serve` is missing or wrong.
@@ -233,12 +195,13 @@ impl Endpoint {
             section.error("serve", "is missing; a resource needs a path");
         }
         let authentication = Authentication::read(section, &defaults.users);
-        let cors = section.take("cors").map_or(Cors::Off, cors);
+        let cors = section.take("cors").map_or(Cors::SameOrigin, cors);
         let headers = section.section("headers").map(headers).unwrap_or_default();
         let serve = serve?;
-        match Serve::parse(serve.text()?) {
+        let text = serve.text()?;
+        match Serve::parse(text) {
             Ok(serve) => Some(Endpoint { serve, authentication, cors, headers }),
-            Err(wrong) => serve.fails(wrong),
+            Err(wrong) => serve.fails(format!("{text:?}: {wrong}")),
         }
     }
 }
@@ -271,13 +234,17 @@ fn read_api<'r>(section: &mut Section<'r>) -> Option<(ApiKind, Option<Field<'r>>
     Some((kind, stream))
 }
 
-fn find_stream(field: &Field<'_>, streams: &BTreeMap<Serve, StreamIndex>) -> Option<StreamIndex> {
+fn find_stream(field: &Field<'_>, streams: &[StreamConfig]) -> Option<StreamId> {
     let text = field.text()?;
-    if let Some(stream) = Serve::parse(text).ok().and_then(|serve| streams.get(&serve)) {
-        return Some(*stream);
+    let wanted = Serve::parse(text).ok();
+    let found = streams
+        .iter()
+        .zip(0..)
+        .find(|(stream, _)| wanted.as_ref().is_some_and(|wanted| stream.endpoint.serve.same_place(wanted)));
+    if let Some((_, index)) = found {
+        return Some(StreamId(index));
     }
-    let names: Vec<String> = streams.keys().map(ToString::to_string).collect();
-    match nearest(text, names.iter().map(String::as_str)) {
+    match nearest(text, streams.iter().map(|stream| stream.endpoint.serve.label())) {
         Some(meant) => field.fails(format!("no stream is served at {text:?}: did you mean {meant:?}?")),
         None => field.fails(format!("no stream is served at {text:?}")),
     }
@@ -286,7 +253,7 @@ fn find_stream(field: &Field<'_>, streams: &BTreeMap<Serve, StreamIndex>) -> Opt
 /// `"*"`, one origin, or a list of them.
 fn cors(field: Field<'_>) -> Cors {
     let origins = match field.value() {
-        Value::Text(text) if text.is_empty() => return Cors::Off,
+        Value::Text(text) if text.is_empty() => return Cors::SameOrigin,
         Value::Text(_) => vec![field],
         Value::List(_) => field.list(),
         _ => return field.wrong_type("\"*\" or a list of origins").unwrap_or_default(),
@@ -295,7 +262,7 @@ fn cors(field: Field<'_>) -> Cors {
         return Cors::Any;
     }
     let origins: Vec<HeaderValue> = origins.iter().filter_map(origin).collect();
-    if origins.is_empty() { Cors::Off } else { Cors::Origins(origins) }
+    if origins.is_empty() { Cors::SameOrigin } else { Cors::Origins(origins) }
 }
 
 fn origin(field: &Field<'_>) -> Option<HeaderValue> {
@@ -309,22 +276,21 @@ fn origin(field: &Field<'_>) -> Option<HeaderValue> {
     }
 }
 
-fn headers(section: Section<'_>) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
+fn headers(section: Section<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
     for (name, field) in section.named() {
         let Ok(name) = name.parse::<HeaderName>() else {
             field.fails::<()>("is not a header name");
             continue;
         };
-        if RESERVED_HEADERS.contains(&name) {
+        if !answer::may_be_added(&name) {
             field.fails::<()>("is a header that the server itself decides on");
             continue;
         }
         let Some(text) = field.text() else { continue };
         match HeaderValue::from_str(text) {
             Ok(value) => {
-                headers.retain(|(earlier, _)| *earlier != name);
-                headers.push((name, value));
+                headers.insert(name, value);
             }
             Err(_) => {
                 field.fails::<()>("is not a header value: it holds a control character");

@@ -21,7 +21,7 @@ const DATAGRAM_BYTES_DEFAULT: u32 = 1500;
 const DATAGRAM_BYTES_MAX: u32 = 64 * 1024;
 
 /// One channel: where it comes from, and how it goes out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct StreamConfig {
     /// Where it is served.
     pub endpoint: Endpoint,

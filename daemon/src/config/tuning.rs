@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use restreamer_core::{Join, Slow};
+use restreamer_io::answer::Framing;
 
 use super::json::Value;
 use super::reader::{Field, Section};
@@ -45,16 +46,6 @@ pub enum Order {
     Shuffle,
     /// As listed, returning to a better one once it is healthy.
     Priority,
-}
-
-/// How the end of a stream's body is told to HTTP/1.1 clients.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Framing {
-    /// The connection closes.
-    #[default]
-    Close,
-    /// Chunked transfer coding.
-    Chunked,
 }
 
 /// The keys that [`Tuning`] reads.

@@ -5,4 +5,6 @@
 //! same configuration through this library.
 
 pub mod config;
+pub mod descriptors;
 pub mod log;
+pub mod signals;

@@ -1,0 +1,89 @@
+//! What the process does on a signal.
+//!
+//! SIGTERM and SIGINT ask it to end: the first one tells everybody who waits on [`Shutdown`], a second one ends the
+//! process at once with the status that a shell expects (128 + the signal's number). SIGUSR1 reopens the log file and
+//! never ends the process.
+//!
+//! Signals are waited for on a thread of their own, so that a busy runtime answers them all the same. They are
+//! handled rather than blocked: child processes would inherit a blocked mask, and not end on SIGTERM.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::log::LogHandle;
+
+/// How long the last lines may take on their way out at a second signal.
+const LAST_LINES: Duration = Duration::from_millis(100);
+
+/// Whether the process has been asked to end. Every clone sees the same.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    asked: watch::Receiver<bool>,
+}
+
+impl Shutdown {
+    /// Waits until the process is asked to end; at once if it has been.
+    pub async fn requested(&mut self) {
+        if self.asked.wait_for(|asked| *asked).await.is_err() {
+            // The thread that would have told us is gone, and with it every chance to be asked.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether it has been asked.
+    pub fn is_requested(&self) -> bool {
+        *self.asked.borrow()
+    }
+}
+
+/// Takes over SIGTERM, SIGINT and SIGUSR1 for this process, before it returns.
+pub fn handle(log: LogHandle) -> io::Result<Shutdown> {
+    let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reopen: signal(SignalKind::user_defined1())?,
+        }
+    };
+    let (tell, asked) = watch::channel(false);
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || runtime.block_on(signals.obey(&log, &tell)))?;
+    Ok(Shutdown { asked })
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reopen: Signal,
+}
+
+impl Signals {
+    async fn obey(&mut self, log: &LogHandle, tell: &watch::Sender<bool>) {
+        loop {
+            let kind = tokio::select! {
+                _ = self.terminate.recv() => SignalKind::terminate(),
+                _ = self.interrupt.recv() => SignalKind::interrupt(),
+                _ = self.reopen.recv() => {
+                    log.reopen();
+                    tracing::info!(module = "main", event = "log_reopened", "the log file was opened again");
+                    continue;
+                }
+            };
+            let signal = kind.as_raw_value();
+            if tell.send_replace(true) {
+                tracing::warn!(module = "main", event = "killed", signal, "second signal, ending at once");
+                log.flush(LAST_LINES);
+                std::process::exit(128 + signal);
+            }
+            tracing::info!(module = "main", event = "shutdown", signal, "ending");
+        }
+    }
+}

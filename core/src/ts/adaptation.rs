@@ -5,9 +5,12 @@ use super::packet::{PACKET_BYTES, Packet};
 const DISCONTINUITY: u8 = 0x80;
 const RANDOM_ACCESS: u8 = 0x40;
 const PCR_FLAG: u8 = 0x10;
+const OPCR_FLAG: u8 = 0x08;
 
-/// Where a PCR stands in a packet that has one: after header, field length and flags.
-const PCR_OFFSET: usize = 6;
+/// Where the flags stand in a packet that has them: after header and field length.
+const FLAGS_OFFSET: usize = 5;
+/// Where a PCR stands in a packet that has one.
+const PCR_OFFSET: usize = FLAGS_OFFSET + 1;
 const PCR_BYTES: usize = 6;
 
 /// A program clock reference: ticks of 27 MHz, modulo [`Pcr::MODULUS`] (about 26.5 h).
@@ -86,6 +89,21 @@ impl<'a> Adaptation<'a> {
         self.0.get(1..)?.first_chunk().map(Pcr::from_wire)
     }
 
+    /// The original program clock reference: the PCR of the stream that this one was made from.
+    #[inline]
+    pub fn opcr(&self) -> Option<Pcr> {
+        if self.flags() & OPCR_FLAG == 0 {
+            return None;
+        }
+        self.0.get(self.opcr_at()..)?.first_chunk().map(Pcr::from_wire)
+    }
+
+    /// Where the OPCR would stand in the field: after flags and PCR.
+    #[inline]
+    fn opcr_at(&self) -> usize {
+        if self.flags() & PCR_FLAG == 0 { 1 } else { 1 + PCR_BYTES }
+    }
+
     #[inline]
     fn flags(&self) -> u8 {
         self.0.first().copied().unwrap_or(0)
@@ -98,6 +116,16 @@ pub fn write_pcr(packet: &mut [u8; PACKET_BYTES], pcr: Pcr) -> bool {
         return false;
     }
     packet[PCR_OFFSET..PCR_OFFSET + PCR_BYTES].copy_from_slice(&pcr.to_wire());
+    true
+}
+
+/// Replaces the OPCR of a packet. False, and nothing is written, when the packet has none.
+pub fn write_opcr(packet: &mut [u8; PACKET_BYTES], opcr: Pcr) -> bool {
+    let Some(field) = Packet::new(packet).adaptation().filter(|field| field.opcr().is_some()) else {
+        return false;
+    };
+    let at = FLAGS_OFFSET + field.opcr_at();
+    packet[at..at + PCR_BYTES].copy_from_slice(&opcr.to_wire());
     true
 }
 
@@ -117,7 +145,42 @@ fn write_flag(packet: &mut [u8; PACKET_BYTES], flag: u8, on: bool) -> bool {
     if Packet::new(packet).adaptation().is_none_or(|field| field.0.is_empty()) {
         return false;
     }
-    let flags = &mut packet[PCR_OFFSET - 1];
+    let flags = &mut packet[FLAGS_OFFSET];
     *flags = if on { *flags | flag } else { *flags & !flag };
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(field_bytes: u8, flags: u8) -> [u8; PACKET_BYTES] {
+        let mut packet = [0; PACKET_BYTES];
+        packet[..6].copy_from_slice(&[0x47, 0x01, 0x00, 0x30, field_bytes, flags]);
+        packet
+    }
+
+    #[test]
+    fn an_opcr_stands_behind_the_pcr_where_there_is_one() {
+        let clock = Pcr::from_27mhz(Pcr::MODULUS - 1);
+        for (flags, at) in [(OPCR_FLAG, 6), (OPCR_FLAG | PCR_FLAG, 12)] {
+            let mut bytes = packet(20, flags);
+            assert!(write_opcr(&mut bytes, clock));
+            assert_eq!(bytes[at..at + PCR_BYTES], clock.to_wire());
+            let field = Packet::new(&bytes).adaptation().unwrap();
+            assert_eq!(field.opcr(), Some(clock));
+            assert_ne!(field.pcr(), Some(clock));
+        }
+    }
+
+    #[test]
+    fn a_field_too_short_for_its_clocks_has_none() {
+        for (field_bytes, pcr) in [(0, false), (6, false), (7, true), (12, true)] {
+            let mut bytes = packet(field_bytes, PCR_FLAG | OPCR_FLAG);
+            let before = bytes;
+            assert_eq!(Packet::new(&bytes).adaptation().unwrap().pcr().is_some(), pcr);
+            assert!(!write_opcr(&mut bytes, Pcr::from_27mhz(1)));
+            assert_eq!(bytes, before);
+        }
+    }
 }

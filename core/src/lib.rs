@@ -31,6 +31,7 @@ pub mod ring;
 pub mod rng;
 pub mod rtp;
 pub mod segment;
+pub mod splice;
 pub mod stall;
 pub mod stream;
 #[cfg(feature = "testing")]

@@ -8,13 +8,17 @@
 //! Each scheme has a file. They share the rule that `data` is called with borrowed bytes as they come off the
 //! system; core copies them once.
 
+mod datagram;
 mod http;
+mod multicast;
 mod tcp;
+mod udp;
 
 use std::fmt;
 use std::time::Duration;
 
 use restreamer_core::CloseCause;
+use restreamer_core::rtp::Expect;
 
 use crate::client::{Proxies, Tls};
 use crate::net::Net;
@@ -69,6 +73,7 @@ pub struct Source {
 enum Place {
     Http(Box<http::Place>),
     Tcp(tcp::Place),
+    Udp(udp::Place),
 }
 
 /// Takes what a source delivers. All calls come from within [`run`], in order.
@@ -84,7 +89,55 @@ pub trait Sink {
 /// What a source observed beside its data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub enum Note {}
+pub enum Note {
+    /// This happened so many more times.
+    Counted(Oddity, u64),
+    /// The kernel gave a smaller buffer (bytes) than configured; `net.core.rmem_max` limits it.
+    ReceiveBuffer {
+        /// What the configuration asks for.
+        wanted: usize,
+        /// What the system grants.
+        granted: usize,
+    },
+}
+
+/// Things that datagrams and devices do and that are worth a counter.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Oddity {
+    /// RTP packets that did not come in time.
+    RtpLost,
+    /// RTP packets that came when they had been given up.
+    RtpLate,
+    /// RTP packets that came again.
+    RtpDuplicate,
+    /// RTP packets that came after a later one, and were put in order.
+    RtpReordered,
+    /// Another RTP sender, or another sequence of the same one.
+    RtpRestart,
+    /// Datagrams on an `rtp://` port that are neither RTP nor a transport stream.
+    Foreign,
+    /// Datagrams that the kernel dropped, as its buffer was full.
+    KernelDropped,
+    /// Datagrams longer than the configured `mru`, which were cut.
+    Truncated,
+}
+
+impl Oddity {
+    /// The name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Oddity::RtpLost => "rtp_lost",
+            Oddity::RtpLate => "rtp_late",
+            Oddity::RtpDuplicate => "rtp_duplicate",
+            Oddity::RtpReordered => "rtp_reordered",
+            Oddity::RtpRestart => "rtp_restart",
+            Oddity::Foreign => "foreign",
+            Oddity::KernelDropped => "kernel_dropped",
+            Oddity::Truncated => "truncated",
+        }
+    }
+}
 
 impl Source {
     /// Takes the URL of an upstream apart.
@@ -97,9 +150,15 @@ impl Source {
         let place = match scheme.as_str() {
             "http" | "https" => Place::Http(Box::new(http::Place::parse(url, options)?)),
             "tcp" => Place::Tcp(tcp::Place::parse(rest, options)?),
+            "udp" => Place::Udp(udp::Place::parse(Expect::Either, rest, options)?),
+            "rtp" => Place::Udp(udp::Place::parse(Expect::Rtp, rest, options)?),
             _ => return Err(UrlError::UnknownScheme(scheme.into())),
         };
-        Ok(Source { label: url::redact(url).into(), place })
+        let label = match &place {
+            Place::Udp(place) if place.names_sender() => url.into(),
+            _ => url::redact(url).into(),
+        };
+        Ok(Source { label, place })
     }
 
     /// The URL as configured, without user and password: for logs, metrics and pages.
@@ -127,5 +186,6 @@ pub async fn run<N: Net, S: Sink>(net: &N, source: &Source, sink: &mut S) -> Clo
     match &source.place {
         Place::Http(place) => place.run(net, sink).await,
         Place::Tcp(place) => place.run(net, sink).await,
+        Place::Udp(place) => place.run(sink).await,
     }
 }

@@ -4,3 +4,4 @@ mod http;
 mod https;
 mod recorder;
 mod tcp;
+mod udp;

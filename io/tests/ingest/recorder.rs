@@ -73,6 +73,21 @@ impl Running {
         bytes
     }
 
+    /// Whether nothing more has come by now.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        self.events.try_recv().is_err()
+    }
+
+    /// Waits until there are `n` notes, from the start on.
+    pub(crate) async fn notes(&mut self, n: usize) -> &[Note] {
+        while self.notes.len() < n {
+            if let Some(Event::Note(note)) = self.event().await {
+                self.notes.push(note);
+            }
+        }
+        &self.notes
+    }
+
     /// Waits for the end: what came until then, and why it ended.
     pub(crate) async fn end(mut self) -> (Vec<u8>, CloseCause) {
         let mut bytes = Vec::new();

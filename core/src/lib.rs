@@ -27,6 +27,7 @@ pub mod cause;
 pub mod event;
 pub mod framer;
 pub mod policy;
+pub mod quality;
 pub mod ring;
 pub mod rng;
 pub mod rtp;

@@ -21,14 +21,14 @@ pub const RAW_BYTES_MAX: usize = RAW_PACKETS_MAX * PACKET_BYTES;
 /// What a packet brought, as far as program specific information goes. Nothing, for almost all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PsiChange {
-    /// It completed a section of the PAT in force.
+    /// It completed a section of the PAT.
     pub pat: bool,
-    /// It completed a PMT in force, of a program that the PAT names.
+    /// It completed a PMT.
     pub pmt: bool,
-    /// It completed a section of another table, or one that is not in force yet.
+    /// It completed a section of another table, or one whose content contradicts itself.
     pub other: bool,
-    /// It completed a section whose CRC or structure is wrong.
-    pub damaged: bool,
+    /// It completed a section with a wrong CRC.
+    pub crc_error: bool,
     /// The tables now say something else: programs, PIDs or stream kinds may differ.
     pub changed: bool,
 }
@@ -158,7 +158,7 @@ impl PsiTracker {
         pid != Pid::PAT && self.watched.contains(pid)
     }
 
-    /// Sections of PAT and PMT PIDs dropped because their CRC was wrong, since the beginning.
+    /// Packets of PAT and PMT PIDs that completed a section with a wrong CRC, since the beginning.
     pub fn crc_errors(&self) -> u64 {
         self.crc_errors
     }
@@ -172,6 +172,7 @@ impl PsiTracker {
                 .position(|watch| watch.pid == packet.pid())
                 .map_or_else(PsiChange::default, |at| self.push_pmt(at, packet))
         };
+        self.crc_errors += u64::from(change.crc_error);
         if change.changed {
             self.select();
         }
@@ -180,19 +181,17 @@ impl PsiTracker {
 
     fn push_pat(&mut self, packet: &Packet<'_>) -> PsiChange {
         let mut change = PsiChange::default();
-        let mut crc_errors = 0;
         let mut found = None;
         let new = self.pat.push(packet, |section, kept| match section.and_then(|s| Pat::parse(&s)) {
-            Ok(pat) if pat.current => {
+            Ok(pat) => {
                 change.pat = true;
                 // The first section alone names more programs than are followed.
-                if pat.section == 0 {
+                if pat.current && pat.section == 0 {
                     found = Some((pat, kept));
                 }
             }
-            result => crc_errors += change.note_unused(result.err()),
+            Err(error) => change.note_error(error),
         });
-        self.crc_errors += crc_errors;
         self.note_packet(new);
         if let Some((pat, kept)) = found {
             self.pat_kept = Some(kept);
@@ -206,25 +205,21 @@ impl PsiTracker {
 
     fn push_pmt(&mut self, at: usize, packet: &Packet<'_>) -> PsiChange {
         let mut change = PsiChange::default();
-        let mut crc_errors = 0;
         let programs = &mut self.programs;
         let watch = &mut self.pmts[at];
         let pid = watch.pid;
         let new = watch.push(packet, |section, kept| match section.and_then(|s| Pmt::parse(&s)) {
             Ok(pmt) => {
-                let program = programs.iter_mut().find(|p| p.pmt_pid == pid && p.number == pmt.program);
-                let Some(program) = program.filter(|_| pmt.current) else {
-                    change.other = true;
-                    return;
-                };
                 change.pmt = true;
+                let program = programs.iter_mut().find(|p| p.pmt_pid == pid && p.number == pmt.program);
+                let Some(program) = program.filter(|_| pmt.current) else { return };
                 program.kept = Some(kept);
                 if program.pmt.as_ref() != Some(&pmt) {
                     program.pmt = Some(pmt);
                     change.changed = true;
                 }
             }
-            Err(error) => crc_errors += change.note_unused(Some(error)),
+            Err(error) => change.note_error(error),
         });
         let oldest =
             programs.iter().filter(|p| p.pmt_pid == pid).filter_map(|p| p.kept).map(|kept| kept.first).min();
@@ -234,7 +229,6 @@ impl PsiTracker {
         let needed =
             |index| programs.iter().any(|p| p.pmt_pid == pid && p.kept.is_some_and(|k| k.contains(index)));
         watch.shrink(needed);
-        self.crc_errors += crc_errors;
         self.note_packet(new);
         change
     }
@@ -293,13 +287,11 @@ impl Default for PsiTracker {
 }
 
 impl PsiChange {
-    /// Notes a section that was not taken over, and returns how many CRC errors that makes.
-    fn note_unused(&mut self, error: Option<SectionError>) -> u64 {
+    fn note_error(&mut self, error: SectionError) {
         match error {
-            None | Some(SectionError::OtherTable { .. } | SectionError::NoSyntax) => self.other = true,
-            Some(SectionError::Short | SectionError::Malformed | SectionError::Crc) => self.damaged = true,
+            SectionError::Crc => self.crc_error = true,
+            _ => self.other = true,
         }
-        u64::from(error == Some(SectionError::Crc))
     }
 }
 

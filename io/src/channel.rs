@@ -127,6 +127,7 @@ struct Inner {
 /// stream's task.
 struct Tap {
     conn: ConnId,
+    source: usize,
     core: Arc<Core>,
 }
 
@@ -140,7 +141,19 @@ impl Sink for Tap {
     }
 
     fn note(&mut self, note: Note) {
-        match note {}
+        let counters = self.core.counters();
+        let source = &counters.sources[self.source];
+        match note {
+            Note::Counted(what, n) => source.odd(what).add(n),
+            Note::ReceiveBuffer { wanted, granted } => tracing::warn!(
+                module = "streaming",
+                event = "receive_buffer",
+                stream = &*counters.label,
+                url = &*source.label,
+                "the system grants a receive buffer of {granted} bytes instead of {wanted}: \
+                 raise net.core.rmem_max"
+            ),
+        }
     }
 }
 
@@ -212,7 +225,7 @@ impl Core {
             match order {
                 Output::Connect { conn, source } => {
                     let (net, sources) = (net.clone(), Arc::clone(sources));
-                    let mut tap = Tap { conn, core: Arc::clone(self) };
+                    let mut tap = Tap { conn, source, core: Arc::clone(self) };
                     let connection = async move { ingest::run(&net, &sources[source], &mut tap).await };
                     connections.push((conn, Box::pin(connection)));
                 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::ingest::Oddity;
 use crate::route::StreamId;
 
 /// How often rates are computed.
@@ -155,6 +156,14 @@ pub struct SourceCounters {
     pub packets_received: Counter,
     /// Bytes received from it.
     pub bytes_received: Counter,
+    odd: [Counter; Oddity::ALL.len()],
+}
+
+impl SourceCounters {
+    /// Times that this was observed while receiving from it.
+    pub fn odd(&self, what: Oddity) -> &Counter {
+        &self.odd[what as usize]
+    }
 }
 
 /// The sums over all streams.

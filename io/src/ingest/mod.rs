@@ -88,7 +88,6 @@ pub trait Sink {
 
 /// What a source observed beside its data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Note {
     /// This happened so many more times.
     Counted(Oddity, u64),
@@ -103,7 +102,6 @@ pub enum Note {
 
 /// Things that datagrams and devices do and that are worth a counter.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[non_exhaustive]
 pub enum Oddity {
     /// RTP packets that did not come in time.
     RtpLost,
@@ -124,6 +122,18 @@ pub enum Oddity {
 }
 
 impl Oddity {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Oddity; 8] = [
+        Oddity::RtpLost,
+        Oddity::RtpLate,
+        Oddity::RtpDuplicate,
+        Oddity::RtpReordered,
+        Oddity::RtpRestart,
+        Oddity::Foreign,
+        Oddity::KernelDropped,
+        Oddity::Truncated,
+    ];
+
     /// The name in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -187,5 +197,43 @@ pub async fn run<N: Net, S: Sink>(net: &N, source: &Source, sink: &mut S) -> Clo
         Place::Http(place) => place.run(net, sink).await,
         Place::Tcp(place) => place.run(net, sink).await,
         Place::Udp(place) => place.run(sink).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_oddity_has_its_own_place_and_name() {
+        for (index, what) in Oddity::ALL.into_iter().enumerate() {
+            assert_eq!(what as usize, index);
+        }
+        let mut names = Oddity::ALL.map(Oddity::as_str);
+        names.sort();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn a_label_is_the_url_without_its_secrets() {
+        for (url, label) in [
+            ("http://us%40er:pass@h:81/a?b=c", "http://h:81/a?b=c"),
+            ("udp://@239.1.1.1:5000", "udp://239.1.1.1:5000"),
+            ("udp://192.0.2.1@232.1.1.1:5000", "udp://192.0.2.1@232.1.1.1:5000"),
+            (" tcp://h:1 ", "tcp://h:1"),
+        ] {
+            let source = Source::parse(url, &SourceOptions::default()).unwrap();
+            assert_eq!(source.label(), label);
+            assert_eq!(format!("{source} {source:?}"), format!("{label} Source({label})"));
+        }
+    }
+
+    #[test]
+    fn no_error_repeats_the_url() {
+        for url in ["tcp://user:secret@h:1", "http://user:secret@:1", "udp://secret@h:1", "http://h:secret/"]
+        {
+            let error = Source::parse(url, &SourceOptions::default()).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 }

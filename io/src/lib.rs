@@ -16,6 +16,7 @@ pub mod observe;
 mod player;
 pub mod published;
 pub mod registry;
+pub mod proxy;
 pub mod route;
 pub mod server;
 pub mod service;

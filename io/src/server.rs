@@ -254,6 +254,7 @@ impl hyper::service::Service<Request<Incoming>> for Exchange {
     fn call(&self, request: Request<Incoming>) -> Answering {
         match self.service.decide(self.peer, &request) {
             Decision::Answer(answer) => Answering::Now(Some(answer)),
+            Decision::Later(answer) => Answering::Later(answer),
             Decision::Stream(claim) => {
                 self.slot.put(claim);
                 Answering::Never
@@ -265,15 +266,17 @@ impl hyper::service::Service<Request<Incoming>> for Exchange {
 /// The answer to one request, or none because the connection is about to be taken over.
 enum Answering {
     Now(Option<Answer>),
+    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
     Never,
 }
 
 impl Future for Answering {
     type Output = Result<Answer, Infallible>;
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
             Answering::Now(answer) => answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer))),
+            Answering::Later(answer) => answer.as_mut().poll(cx).map(Ok),
             Answering::Never => Poll::Pending,
         }
     }

@@ -3,6 +3,8 @@
 //! Nothing of the configuration file is known here; the caller builds [`Resource`]s.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,13 +13,13 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Version};
-use restreamer_core::admission::LimitEvent;
 
 use crate::answer::{self, Answer, Framing, StreamFace};
 use crate::api::{self, Api};
 use crate::auth::Access;
 use crate::gate::{Channels, Gate, Peer, Refused, Seat};
 use crate::observe::Observe;
+use crate::proxy::Static;
 use crate::route::{Duplicate, Found, Routes, Serve, StreamId};
 
 /// How long a browser may remember what CORS allows, in seconds.
@@ -43,6 +45,8 @@ pub struct Resource {
 pub enum Kind {
     /// A live stream.
     Stream(StreamId, StreamFace),
+    /// A file, or a document of another server.
+    Static(Static),
     /// Something about the streams.
     Api(Api),
 }
@@ -116,6 +120,7 @@ pub(crate) struct Claim {
 /// What to do with a request.
 pub(crate) enum Decision {
     Answer(Answer),
+    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
     Stream(Claim),
 }
 
@@ -148,6 +153,11 @@ impl Service {
                 add(answer.headers_mut(), &added);
                 Decision::Answer(answer)
             }
+            Decision::Later(answer) => Decision::Later(Box::pin(async move {
+                let mut answer = answer.await;
+                add(answer.headers_mut(), &added);
+                answer
+            })),
             stream @ Decision::Stream(_) => stream,
         }
     }
@@ -179,6 +189,7 @@ impl Service {
         }
         match &resource.kind {
             Kind::Stream(stream, face) => self.stream(resource, *stream, face, peer, request, added),
+            Kind::Static(document) => Decision::Later(Box::pin(document.answer(request.headers()))),
             Kind::Api(api) => Decision::Answer(api::answer(self, *api, request.uri().query())),
         }
     }
@@ -344,12 +355,4 @@ fn log_refused(resource: &Resource, peer: Peer, refused: Refused) {
         reason = %refused,
         "viewer not let in"
     );
-}
-
-/// What to call a limit event, in the log and in the configuration.
-pub fn limit_event_name(event: LimitEvent) -> &'static str {
-    match event {
-        LimitEvent::Hit => "limit_hit",
-        LimitEvent::Miss => "limit_miss",
-    }
 }

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod origin;
+pub(crate) mod pipe;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -112,8 +115,21 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Starts a server with these resources; streams 0 and 1 are live, 2 was never connected.
+    /// Starts a server with these resources on loopback; streams 0 and 1 are live, 2 was never connected.
     pub(crate) async fn open(limits: AdmissionLimits, resources: Vec<Resource>) -> Stage {
+        let listener = TokioNet.listen(([127, 0, 0, 1], 0).into(), ListenOptions::default()).await.unwrap();
+        let address = TokioNet.local_addr(&listener).unwrap();
+        Self::open_on(TokioNet, Listener::Tcp(listener), address, limits, resources)
+    }
+
+    /// The same on any listener.
+    pub(crate) fn open_on<N: Net>(
+        net: N,
+        listener: Listener<N>,
+        address: SocketAddr,
+        limits: AdmissionLimits,
+        resources: Vec<Resource>,
+    ) -> Stage {
         let channels = Arc::new(FakeChannels {
             availability: Mutex::new(vec![Availability::Live, Availability::Live, Availability::Never]),
             ..Default::default()
@@ -137,17 +153,9 @@ impl Stage {
             wall: || SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777),
         })
         .unwrap();
-        let listener = TokioNet.listen(([127, 0, 0, 1], 0).into(), ListenOptions::default()).await.unwrap();
-        let address = TokioNet.local_addr(&listener).unwrap();
         let fanout = Arc::new(FakeFanout::default());
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(serve(
-            TokioNet,
-            Listener::Tcp(listener),
-            service,
-            Arc::clone(&fanout),
-            shutdown.clone(),
-        ));
+        let server = tokio::spawn(serve(net, listener, service, Arc::clone(&fanout), shutdown.clone()));
         Stage { address, channels, fanout, gate, observe, limit_events, shutdown, server }
     }
 

@@ -206,7 +206,7 @@ async fn converse<S, H>(
             ending = None;
             Pin::new(&mut connection).graceful_shutdown();
         }
-        match connection.poll_without_shutdown(cx) {
+        match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(outcome) => {
                 if let Err(error) = outcome {
                     tracing::debug!(module = "protocol", event = "closed", remote = %peer, error = %error, "connection ended");
@@ -233,7 +233,8 @@ async fn converse<S, H>(
 /// the kernel reset the connection under our answer.
 async fn part(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let _ = timeout(LINGER_MAX, async {
-        io.shutdown().await?;
+        // hyper has done so already, unless the connection failed.
+        let _ = io.shutdown().await;
         tokio::io::copy(&mut io.take(LINGER_BYTES_MAX), &mut tokio::io::sink()).await
     })
     .await;
@@ -284,7 +285,7 @@ impl Future for Answering {
 
 /// Where a claim waits until hyper has nothing more to send.
 ///
-/// Answers to earlier requests on the connection may still be in hyper's buffer when the claim is made. hyper
+/// Answers to earlier requests on the connection could still be in hyper's buffer when the claim is made. hyper
 /// flushes the socket exactly when that buffer is empty, so a flush after the claim is the sign to go ahead.
 #[derive(Default)]
 struct Slot {
@@ -372,5 +373,47 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use restreamer_core::{AdmissionLimits, Availability};
+    use tokio::io::duplex;
+
+    use super::*;
+    use crate::gate::Gate;
+    use crate::observe::Observe;
+
+    fn claim() -> Claim {
+        let observe = Observe::new([("/a.ts", ["tcp://a:1"])]);
+        let gate = Gate::new(AdmissionLimits::default(), observe, Box::new(drop));
+        Claim {
+            stream: StreamId(0),
+            head: Bytes::new(),
+            preamble: Bytes::new(),
+            framing: Framing::Close,
+            seat: gate.enter(StreamId(0), Availability::Live, Peer::Local).unwrap(),
+            visitor: Box::new(Visitor {
+                peer: Peer::Local,
+                user_agent: "".into(),
+                version: hyper::Version::HTTP_11,
+            }),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_claim_is_ready_only_after_a_flush_that_follows_it() {
+        let slot = Arc::new(Slot::default());
+        let (io, _client) = duplex(64);
+        let mut watched = Watched { io, slot: Arc::clone(&slot), stall: None };
+        watched.flush().await.unwrap();
+        assert!(!slot.is_ready());
+        slot.put(claim());
+        assert!(!slot.is_ready());
+        watched.write_all(b"the end of an earlier answer").await.unwrap();
+        assert!(!slot.is_ready());
+        watched.flush().await.unwrap();
+        assert!(slot.is_ready());
     }
 }

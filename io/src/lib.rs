@@ -12,6 +12,7 @@ pub mod fanout;
 pub mod gate;
 pub mod ingest;
 pub mod net;
+pub mod notify;
 pub mod observe;
 mod player;
 pub mod published;

@@ -1,5 +1,7 @@
 //! The `notifications` of the file: whom to tell what.
 
+use std::fmt;
+
 use http::HeaderValue;
 
 use super::access::{UserList, read_authorization};
@@ -31,6 +33,16 @@ pub enum Event {
 
 const EVENTS: [(&str, Event); 3] =
     [("limit_hit", Event::LimitHit), ("limit_miss", Event::LimitMiss), ("heartbeat", Event::Heartbeat)];
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Event::LimitHit => "limit_hit",
+            Event::LimitMiss => "limit_miss",
+            Event::Heartbeat => "heartbeat",
+        })
+    }
+}
 
 impl Notification {
     /// Reads one entry of the list.

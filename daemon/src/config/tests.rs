@@ -487,3 +487,12 @@ fn the_demonstration_needs_no_file() {
         ["/health", "/metrics"]
     );
 }
+
+#[test]
+fn the_documented_example_explains_every_key() {
+    let text = include_str!("../../examples/documented.json");
+    for key in TOP_KEYS.iter().chain(&RESOURCE_KEYS).chain(&tuning::TUNING_KEYS) {
+        let line = text.lines().position(|line| line.trim_start().starts_with(&format!("\"{key}\":")));
+        assert!(line.is_some(), "{key}");
+    }
+}

@@ -4,7 +4,10 @@
 //! a packet or a segment; that is `restreamer-core`'s. The binary is thin, so that the simulator can read the
 //! same configuration through this library.
 
+pub mod args;
+pub mod check;
 pub mod config;
 pub mod descriptors;
 pub mod log;
+pub mod memory;
 pub mod signals;

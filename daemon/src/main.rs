@@ -1,3 +1,138 @@
-//! The `restreamer` command.
+//! The `restreamer` command: reads the command line and the configuration, starts the log, hands over to the server.
 
-fn main() {}
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use restreamer::args::{Args, CONFIG_DEFAULT};
+use restreamer::check::{self, Check};
+use restreamer::config::{Config, ConfigError, LogTarget, Report};
+use restreamer::descriptors::DescriptorLimit;
+use restreamer::log::{Log, LogHandle};
+use restreamer::signals::{self, Shutdown};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what the command line asks for; an error is what to tell the operator.
+fn run(args: &Args) -> Result<(), String> {
+    if let Some(shell) = args.completions {
+        return print(&Args::completions(shell));
+    }
+    if args.man {
+        return print(&Args::manual().map_err(|error| format!("restreamer: {error}"))?);
+    }
+    let Loaded { name, config, mut report } = load(args)?;
+    let found = check::surroundings(&config);
+    if !found.errors.is_empty() {
+        let error = ConfigError::Invalid { file: name, report: found };
+        return Err(explain(&error));
+    }
+    report.warnings.extend(found.warnings);
+    if args.check {
+        let limit = DescriptorLimit::current().map_err(|error| format!("restreamer: {error}"))?;
+        let check = Check { name: &name, config: &config, report: &report, limit };
+        return print(check.to_string().as_bytes());
+    }
+    start(config, &report)
+}
+
+/// The server; `Err` says why it could not start.
+fn serve(_config: &Config, _log: &LogHandle, _shutdown: Shutdown) -> Result<(), String> {
+    Err("restreamer: this build reads and checks configurations, and does not serve".to_owned())
+}
+
+/// A configuration, under the name by which messages call it.
+struct Loaded {
+    name: String,
+    config: Config,
+    report: Report,
+}
+
+fn load(args: &Args) -> Result<Loaded, String> {
+    let mut loaded = if args.demo {
+        Loaded { name: "demo".to_owned(), config: Config::demo(), report: Report::default() }
+    } else {
+        let file = args.config.clone().unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT));
+        let (config, report) = Config::load(&file).map_err(|error| match error {
+            ConfigError::Missing { .. } if args.config.is_none() => nothing_to_do(),
+            error => explain(&error),
+        })?;
+        Loaded { name: file.display().to_string(), config, report }
+    };
+    if !args.listen.is_empty() {
+        loaded.config.listen_at(args.listen.iter().cloned());
+    }
+    Ok(loaded)
+}
+
+/// Log, signals and limits, and then the server.
+fn start(config: Config, report: &Report) -> Result<(), String> {
+    let log = Log::open(&config.log).map_err(|error| match &config.log {
+        LogTarget::Stdout => format!("restreamer: standard output: {error}"),
+        LogTarget::File(path) => format!("restreamer: log {}: {error}", path.display()),
+    })?;
+    log.install().map_err(|error| format!("restreamer: {error}"))?;
+    let shutdown =
+        signals::handle(log.handle()).map_err(|error| format!("restreamer: handling signals: {error}"))?;
+    for warning in &report.warnings {
+        tracing::warn!(module = "main", event = "configuration", problem = %warning, "configuration warning");
+    }
+    raise_descriptor_limit(&config);
+    serve(&config, &log.handle(), shutdown)
+}
+
+fn raise_descriptor_limit(config: &Config) {
+    let limit = match DescriptorLimit::raise() {
+        Ok(limit) => limit.soft,
+        Err(error) => {
+            tracing::warn!(module = "main", event = "descriptors", %error, "the limit could not be raised");
+            return;
+        }
+    };
+    if let Some(problem) = check::descriptor_warning(config, limit) {
+        tracing::warn!(module = "main", event = "descriptors", limit, problem, "too few file descriptors");
+    }
+}
+
+/// An error of the configuration in full, with the warnings that may explain it.
+fn explain(error: &ConfigError) -> String {
+    let ConfigError::Invalid { file, report } = error else { return error.to_string() };
+    let warnings =
+        report.warnings.iter().map(|warning| format!("{file}: warning: {warning}\n")).collect::<String>();
+    let errors = match report.errors.len() {
+        1 => "1 error".to_owned(),
+        errors => format!("{errors} errors"),
+    };
+    format!("{warnings}{error}\n{file}: {errors}")
+}
+
+fn nothing_to_do() -> String {
+    let place = std::env::current_dir().unwrap_or_default();
+    format!(
+        "restreamer: there is no {CONFIG_DEFAULT} in {}\n\
+         \n\
+         restreamer --demo         plays a built-in test stream, without a configuration\n\
+         restreamer /path/to/file  reads a configuration from elsewhere\n\
+         restreamer --help         says more",
+        place.display()
+    )
+}
+
+/// Writes to standard output; a reader that has seen enough is no error.
+fn print(text: &[u8]) -> Result<(), String> {
+    match io::stdout().write_all(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("restreamer: {error}")),
+        _ => Ok(()),
+    }
+}

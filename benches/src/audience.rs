@@ -1,0 +1,551 @@
+//! Many viewers of one stream on one thread.
+//!
+//! The load must cost little, because it often shares its cores with the server that it measures. A viewer is in
+//! the epoll set until its first byte has come; from then on the plain ones are swept by a timer, a tenth of
+//! them at a time, and what has piled up in their sockets is thrown away by one `recv` with `MSG_TRUNC`. Only
+//! the few that check packets are woken by each arrival, because they measure delay.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+use restreamer_core::time::{Duration, Instant};
+use serde::Serialize;
+
+use crate::checker::Counts;
+use crate::epoll::{Epoll, Interest};
+use crate::histogram::{Histogram, Percentiles};
+use crate::machine;
+use crate::target::Target;
+use crate::viewer::{Kind, Progress, Reason, Scratch, Viewer};
+
+/// A sweep is spread over so many wake-ups.
+const SLICES: usize = 10;
+/// How long between two visits of a slow viewer where the others are not swept at all.
+const SLOW_SWEEP: Duration = Duration::from_millis(50);
+/// A guest that has seen no access point after this time leaves.
+const GUEST_PATIENCE: Duration = Duration::from_secs(10);
+/// How long after the last join everybody should have the stream.
+const JOIN_MAX: Duration = Duration::from_secs(10);
+/// A viewer that got less than this share of the median is starved.
+const STARVED_PERCENT: u64 = 90;
+
+/// Who watches, and how.
+#[derive(Clone, Debug)]
+pub struct AudienceOptions {
+    /// Viewers that come and stay.
+    pub viewers: usize,
+    /// How many of them check every packet.
+    pub checking: usize,
+    /// Percent of the others that read slowly.
+    pub slow_percent: u8,
+    /// How slowly: bytes per second.
+    pub slow_rate: u64,
+    /// Percent of the others that read nothing.
+    pub stuck_percent: u8,
+    /// Receive buffer of slow and stuck ones, bytes; the kernel doubles it. `None`: it adapts itself.
+    pub slow_receive_buffer: Option<usize>,
+    /// Joins per second; 0: all at once.
+    pub joins_per_second: u32,
+    /// Guests per second, who come, wait for the first access point and go, while the window is open.
+    pub guests_per_second: u32,
+    /// Time between two reads of a plain viewer; zero: it reads whenever something comes.
+    pub sweep: Duration,
+}
+
+/// What the viewers saw.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AudienceReport {
+    /// Viewers that were asked for.
+    pub viewers: u64,
+    /// Those that were getting the stream at the end, stuck ones included.
+    pub streaming: u64,
+    /// Why the others were not.
+    pub ended: BTreeMap<Reason, u64>,
+    /// Seconds of the window.
+    pub window_s: f64,
+    /// Bytes received by all viewers in the window.
+    pub bytes: u64,
+    /// Received in the window by the one of the fast viewers that got least, bytes.
+    pub fast_bytes_min: u64,
+    /// The median of the same.
+    pub fast_bytes_median: u64,
+    /// Fast viewers that got less than 90 % of the median.
+    pub starved: u64,
+    /// Viewers that checked, guests left out.
+    pub checking: u64,
+    /// What those and the guests found, from join to end.
+    pub checked: Counts,
+    /// From the source to a viewer that checks, within the window.
+    pub delay: Percentiles,
+    /// From the connect to the first byte of the body, of guests.
+    pub first_byte: Percentiles,
+    /// From the connect to the first access point, of guests.
+    pub first_access: Percentiles,
+    /// From the connect to the first byte of the body, of those who stay.
+    pub join_first_byte: Percentiles,
+    /// What the viewers themselves cost in the window: CPU seconds of this process.
+    pub own_cpu_s: f64,
+    /// How late a sweep was at worst: delays above it are the server's.
+    pub sweep_late_max_ms: f64,
+}
+
+/// The viewers.
+pub struct Audience {
+    options: AudienceOptions,
+    target: Target,
+    epoll: Epoll,
+    scratch: Scratch,
+    seats: Vec<Option<Viewer>>,
+    free: Vec<usize>,
+    swept: [Vec<usize>; SLICES],
+    slice: usize,
+    slice_at: Instant,
+    slice_every: Duration,
+    opened: Instant,
+    joined: usize,
+    guests: VecDeque<(usize, Instant)>,
+    guests_come: u64,
+    window: Option<Window>,
+    bytes: u64,
+    ended: BTreeMap<Reason, u64>,
+    departed: Counts,
+    delays: Histogram,
+    first_byte: Histogram,
+    first_access: Histogram,
+    join_first_byte: Histogram,
+    sweep_late_max: Duration,
+}
+
+/// The time that is measured.
+struct Window {
+    opened: Instant,
+    bytes: u64,
+    seat_bytes: Vec<u64>,
+    own_cpu: Duration,
+}
+
+impl Audience {
+    /// Viewers of `target`, none of whom has come yet.
+    pub fn new(target: Target, options: AudienceOptions) -> io::Result<Audience> {
+        let now = machine::now();
+        let sweep = if options.sweep.is_zero() { SLOW_SWEEP } else { options.sweep };
+        Ok(Audience {
+            target,
+            epoll: Epoll::new()?,
+            scratch: Scratch::default(),
+            seats: Vec::with_capacity(options.viewers),
+            free: Vec::new(),
+            swept: Default::default(),
+            slice: 0,
+            slice_at: now,
+            slice_every: sweep / SLICES as u32,
+            opened: now,
+            joined: 0,
+            guests: VecDeque::new(),
+            guests_come: 0,
+            window: None,
+            bytes: 0,
+            ended: BTreeMap::new(),
+            departed: Counts::default(),
+            delays: Histogram::default(),
+            first_byte: Histogram::default(),
+            first_access: Histogram::default(),
+            join_first_byte: Histogram::default(),
+            sweep_late_max: Duration::ZERO,
+            options,
+        })
+    }
+
+    /// Lets them come, read and go until `until`.
+    pub fn run_until(&mut self, until: Instant) -> io::Result<()> {
+        loop {
+            let now = machine::now();
+            self.join(now);
+            self.invite(now);
+            if now >= self.slice_at {
+                self.sweep(now);
+            }
+            let count = self.epoll.wait(Some(self.next_due(until)))?;
+            for index in 0..count {
+                let ready = self.epoll.ready(index);
+                self.attend(ready.token as usize, ready.hung_up);
+            }
+            if machine::now() >= until {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Opens the window: what is measured, is measured from here on.
+    pub fn open_window(&mut self) {
+        for histogram in [&mut self.delays, &mut self.first_byte, &mut self.first_access] {
+            histogram.clear();
+        }
+        self.sweep_late_max = Duration::ZERO;
+        self.guests_come = 0;
+        self.window = Some(Window {
+            opened: machine::now(),
+            bytes: self.bytes,
+            seat_bytes: self.seats.iter().map(|seat| seat.as_ref().map_or(0, Viewer::bytes)).collect(),
+            own_cpu: machine::own_cpu(),
+        });
+    }
+
+    /// Whether everybody who was asked for has come and got the first byte or gone again.
+    pub fn everybody_is_in(&self) -> bool {
+        self.joined == self.options.viewers && self.waiting() == 0
+    }
+
+    /// Viewers that stay and have not got a byte yet.
+    pub fn waiting(&self) -> usize {
+        let waits =
+            |viewer: &&Viewer| viewer.kind != Kind::Stuck && viewer.bytes() == 0 || viewer.is_connecting();
+        self.seats.iter().flatten().filter(waits).count()
+    }
+
+    /// Viewers that are connected.
+    pub fn streaming(&self) -> usize {
+        self.seats.len() - self.free.len()
+    }
+
+    /// Bytes received so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Packets missing at viewers that check.
+    pub fn lost(&self) -> u64 {
+        self.checked().lost
+    }
+
+    /// The report on the window, which ends now.
+    pub fn report(&self) -> AudienceReport {
+        let now = machine::now();
+        let mut fast: Vec<u64> = Vec::new();
+        let mut report = AudienceReport {
+            viewers: self.options.viewers as u64,
+            streaming: self.streaming() as u64 - self.guests.len() as u64,
+            ended: self.ended.clone(),
+            checked: self.checked(),
+            delay: self.delays.percentiles(),
+            first_byte: self.first_byte.percentiles(),
+            first_access: self.first_access.percentiles(),
+            join_first_byte: self.join_first_byte.percentiles(),
+            sweep_late_max_ms: self.sweep_late_max.as_secs_f64() * 1000.0,
+            ..AudienceReport::default()
+        };
+        for (seat, viewer) in self.seats.iter().enumerate() {
+            let Some(viewer) = viewer else { continue };
+            report.checking += u64::from(viewer.kind == Kind::Checking);
+            if let (Kind::Plain | Kind::Checking, Some(window)) = (viewer.kind, &self.window) {
+                fast.push(viewer.bytes() - window.seat_bytes.get(seat).copied().unwrap_or(0));
+            }
+        }
+        fast.sort_unstable();
+        report.fast_bytes_min = fast.first().copied().unwrap_or(0);
+        report.fast_bytes_median = fast.get(fast.len() / 2).copied().unwrap_or(0);
+        let enough = report.fast_bytes_median * STARVED_PERCENT / 100;
+        report.starved = fast.iter().filter(|&&bytes| bytes < enough).count() as u64;
+        if let Some(window) = &self.window {
+            report.window_s = now.saturating_since(window.opened).as_secs_f64();
+            report.bytes = self.bytes - window.bytes;
+            report.own_cpu_s = machine::own_cpu().saturating_sub(window.own_cpu).as_secs_f64();
+        }
+        report
+    }
+
+    fn checked(&self) -> Counts {
+        let mut counts = self.departed;
+        for checker in self.seats.iter().flatten().filter_map(Viewer::checker) {
+            counts += checker.counts();
+        }
+        counts
+    }
+
+    fn next_due(&self, until: Instant) -> Instant {
+        let mut due = until.min(self.slice_at);
+        if self.joined < self.options.viewers {
+            due = due.min(nth(self.opened, self.joined as u64, self.options.joins_per_second));
+        }
+        if let Some(window) = &self.window
+            && self.options.guests_per_second > 0
+        {
+            due = due.min(nth(window.opened, self.guests_come, self.options.guests_per_second));
+        }
+        due
+    }
+
+    fn join(&mut self, now: Instant) {
+        while self.joined < self.options.viewers
+            && nth(self.opened, self.joined as u64, self.options.joins_per_second) <= now
+        {
+            self.enter(self.options.kind(self.joined), now);
+            self.joined += 1;
+        }
+    }
+
+    fn invite(&mut self, now: Instant) {
+        let Some(opened) = self.window.as_ref().map(|window| window.opened) else { return };
+        while self.options.guests_per_second > 0
+            && nth(opened, self.guests_come, self.options.guests_per_second) <= now
+        {
+            if let Some(seat) = self.enter(Kind::Guest, now) {
+                self.guests.push_back((seat, now));
+            }
+            self.guests_come += 1;
+        }
+        while let Some(&(seat, came)) = self.guests.front()
+            && now.saturating_since(came) > GUEST_PATIENCE
+        {
+            self.guests.pop_front();
+            let is_that_guest = |viewer: &Viewer| viewer.kind == Kind::Guest && viewer.started == came;
+            if self.seats[seat].as_ref().is_some_and(is_that_guest) {
+                self.leave(seat, "no access point for a guest".to_owned());
+            }
+        }
+    }
+
+    fn enter(&mut self, kind: Kind, now: Instant) -> Option<usize> {
+        let buffer = match kind {
+            Kind::Slow(_) | Kind::Stuck => self.options.slow_receive_buffer,
+            _ => None,
+        };
+        let seat = self.free.pop().unwrap_or(self.seats.len());
+        let entered = Viewer::connect(&self.target, kind, buffer, now).and_then(|viewer| {
+            self.epoll.add(viewer.socket(), seat as u64, Interest::Writable)?;
+            Ok(viewer)
+        });
+        if seat == self.seats.len() {
+            self.seats.push(None);
+        }
+        match entered {
+            Ok(viewer) => {
+                self.seats[seat] = Some(viewer);
+                Some(seat)
+            }
+            Err(error) => {
+                self.free.push(seat);
+                *self.ended.entry(format!("connect: {error}")).or_default() += 1;
+                None
+            }
+        }
+    }
+
+    /// Something happened at the socket of this seat.
+    fn attend(&mut self, seat: usize, hung_up: bool) {
+        let Some(viewer) = self.seats[seat].as_mut() else { return };
+        if viewer.is_connecting() {
+            let interest = if viewer.kind == Kind::Stuck { Interest::HangUp } else { Interest::Readable };
+            let result = viewer.connected(&self.target).and_then(|()| {
+                let changed = self.epoll.change(viewer.socket(), seat as u64, interest);
+                changed.map_err(|error| error.to_string())
+            });
+            if let Err(reason) = result {
+                self.leave(seat, reason);
+            }
+        } else if viewer.kind == Kind::Stuck && hung_up {
+            self.leave(seat, "the server ended it".to_owned());
+        } else {
+            self.read(seat, machine::now());
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.sweep_late_max = self.sweep_late_max.max(now.saturating_since(self.slice_at));
+        let mut slice = std::mem::take(&mut self.swept[self.slice]);
+        slice.retain(|&seat| {
+            let is_swept = |viewer: &Viewer| matches!(viewer.kind, Kind::Plain | Kind::Slow(_));
+            let stays = self.seats[seat].as_ref().is_some_and(is_swept);
+            if stays {
+                self.read(seat, now);
+            }
+            stays && self.seats[seat].is_some()
+        });
+        self.swept[self.slice] = slice;
+        self.slice = (self.slice + 1) % SLICES;
+        self.slice_at = (self.slice_at + self.slice_every).max(now - self.slice_every);
+    }
+
+    fn read(&mut self, seat: usize, now: Instant) {
+        let Some(viewer) = self.seats[seat].as_mut() else { return };
+        match viewer.read(now, &mut self.scratch, &mut self.delays) {
+            Ok(progress) => self.note(seat, progress),
+            Err(reason) => self.leave(seat, reason),
+        }
+    }
+
+    fn note(&mut self, seat: usize, progress: Progress) {
+        self.bytes += progress.bytes;
+        if !progress.first_byte && !progress.first_access {
+            return;
+        }
+        let Some(viewer) = self.seats[seat].as_ref() else { return };
+        let since = machine::now().saturating_since(viewer.started);
+        let (kind, is_guest) = (viewer.kind, viewer.kind == Kind::Guest);
+        if progress.first_byte {
+            if is_guest { &mut self.first_byte } else { &mut self.join_first_byte }.push(since);
+            let swept = match kind {
+                Kind::Plain => !self.options.sweep.is_zero(),
+                Kind::Slow(_) => true,
+                Kind::Checking | Kind::Guest | Kind::Stuck => false,
+            };
+            if swept && self.epoll.remove(viewer.socket()).is_ok() {
+                self.swept[seat % SLICES].push(seat);
+            }
+        }
+        if progress.first_access && is_guest {
+            self.first_access.push(since);
+            self.guests.retain(|&(guest, _)| guest != seat);
+            self.vacate(seat);
+        }
+    }
+
+    fn leave(&mut self, seat: usize, reason: Reason) {
+        *self.ended.entry(reason).or_default() += 1;
+        self.vacate(seat);
+    }
+
+    fn vacate(&mut self, seat: usize) {
+        let Some(viewer) = self.seats[seat].take() else { return };
+        if let Some(checker) = viewer.checker() {
+            self.departed += checker.counts();
+        }
+        self.free.push(seat);
+    }
+}
+
+impl AudienceOptions {
+    /// How long it takes until the last viewer that is going to get the stream should have it.
+    pub fn joining(&self) -> Duration {
+        let joining = (self.viewers as u64).checked_div(u64::from(self.joins_per_second)).unwrap_or(0);
+        Duration::from_secs(joining) + JOIN_MAX
+    }
+
+    /// The kind of viewer number `index`: first those that check, then the others, well mixed.
+    fn kind(&self, index: usize) -> Kind {
+        let Some(other) = index.checked_sub(self.checking) else { return Kind::Checking };
+        // 37 and 100 have no common divisor: every hundred viewers go through all values once.
+        let draw = (other * 37 % 100) as u8;
+        if draw < self.stuck_percent {
+            Kind::Stuck
+        } else if draw - self.stuck_percent < self.slow_percent {
+            Kind::Slow(self.slow_rate)
+        } else {
+            Kind::Plain
+        }
+    }
+}
+
+/// When event number `count` of so many per second is due; at once when there are none per second.
+fn nth(start: Instant, count: u64, per_second: u32) -> Instant {
+    match per_second {
+        0 => start,
+        rate => start + Duration::from_nanos(count * 1_000_000_000 / u64::from(rate)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broadcast::{Broadcast, Greeting};
+    use crate::pace::PacedStream;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    fn options() -> AudienceOptions {
+        AudienceOptions {
+            viewers: 12,
+            checking: 2,
+            slow_percent: 0,
+            slow_rate: 0,
+            stuck_percent: 0,
+            slow_receive_buffer: None,
+            joins_per_second: 0,
+            guests_per_second: 0,
+            sweep: Duration::from_millis(10),
+        }
+    }
+
+    /// A server and its audience on one thread: each gets its turn until `done`.
+    fn play(options: AudienceOptions, done: impl Fn(&Audience) -> bool) -> (Audience, Broadcast) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut server = Broadcast::listen(address, Greeting::Http).unwrap();
+        let target = Target::http(server.address().unwrap(), "/");
+        let mut audience = Audience::new(target, options).unwrap();
+        let mut stream = PacedStream::new(2_000_000, machine::now());
+        while !done(&audience) {
+            server.publish(|chunk| stream.take(machine::now(), 20, chunk));
+            let turn = machine::now() + Duration::from_millis(1);
+            server.serve(turn).unwrap();
+            audience.run_until(turn).unwrap();
+        }
+        (audience, server)
+    }
+
+    #[test]
+    fn everybody_gets_the_stream_and_those_who_check_find_it_whole() {
+        for sweep in [Duration::ZERO, Duration::from_millis(10)] {
+            let (audience, _server) = play(AudienceOptions { sweep, ..options() }, |audience| {
+                audience.everybody_is_in() && audience.checked().packets > 1000
+            });
+            let report = audience.report();
+            assert_eq!((report.streaming, report.checking), (12, 2));
+            assert_eq!((report.checked.lost, report.checked.stray_bytes, report.checked.repeated), (0, 0, 0));
+            assert_eq!(report.join_first_byte.count, 12);
+            assert!(report.ended.is_empty());
+        }
+    }
+
+    #[test]
+    fn stuck_viewers_read_nothing_and_are_there() {
+        let stuck = AudienceOptions { checking: 0, stuck_percent: 100, viewers: 3, ..options() };
+        let (audience, _server) = play(stuck, Audience::everybody_is_in);
+        assert_eq!((audience.streaming(), audience.bytes()), (3, 0));
+    }
+
+    #[test]
+    fn guests_come_see_an_access_point_and_go() {
+        let mut guests = options();
+        guests.guests_per_second = 1000;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut server = Broadcast::listen(address, Greeting::Http).unwrap();
+        let mut audience = Audience::new(Target::http(server.address().unwrap(), "/"), guests).unwrap();
+        let mut stream = PacedStream::new(2_000_000, machine::now());
+        audience.open_window();
+        while audience.report().first_access.count < 5 {
+            server.publish(|chunk| stream.take(machine::now(), 500, chunk));
+            let turn = machine::now() + Duration::from_millis(1);
+            server.serve(turn).unwrap();
+            audience.run_until(turn).unwrap();
+        }
+        assert!(audience.report().first_byte.count >= 5);
+    }
+
+    #[test]
+    fn a_server_that_goes_away_is_noticed_by_every_kind() {
+        let mixed = AudienceOptions {
+            viewers: 102,
+            stuck_percent: 30,
+            slow_percent: 30,
+            slow_rate: 1_000_000,
+            ..options()
+        };
+        let (mut audience, server) = play(mixed, Audience::everybody_is_in);
+        drop(server);
+        while audience.streaming() > 0 {
+            audience.run_until(machine::now() + Duration::from_millis(5)).unwrap();
+        }
+        assert_eq!(audience.report().ended.values().sum::<u64>(), 102);
+    }
+
+    #[test]
+    fn kinds_come_in_the_shares_that_were_asked_for() {
+        let mixed =
+            AudienceOptions { checking: 5, stuck_percent: 10, slow_percent: 25, slow_rate: 9, ..options() };
+        let kinds: Vec<Kind> = (0..205).map(|index| mixed.kind(index)).collect();
+        let count = |kind| kinds.iter().filter(|&&other| other == kind).count();
+        assert_eq!(count(Kind::Checking), 5);
+        assert_eq!(count(Kind::Stuck), 20);
+        assert_eq!(count(Kind::Slow(9)), 50);
+        assert_eq!(count(Kind::Plain), 130);
+    }
+}

@@ -1,0 +1,332 @@
+//! The command line of `restreamer-load`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::audience::AudienceOptions;
+use crate::scenario::{Scenario, Transport};
+use crate::target::Target;
+use restreamer_core::time::Duration;
+
+/// Plays a live transport stream through a server to many viewers and measures what it costs.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// A paced source of a synthetic stream with a number and a time in its packets
+    Source(SourceArguments),
+    /// The bare loop: the same chunks to every socket, once per flush interval
+    Reference(ReferenceArguments),
+    /// Viewers of any URL that gives a transport stream over HTTP
+    Viewers(ViewersArguments),
+    /// Source, server and viewers together, measured
+    Run(RunArguments),
+    /// Server and reference in turns, with ratios and the machine's own noise
+    Compare(CompareArguments),
+}
+
+/// `restreamer-load source`
+#[derive(Debug, Args)]
+pub struct SourceArguments {
+    #[command(flatten)]
+    pub(crate) outlet: OutletArguments,
+    /// Bits per second (k, M, G), at least 400k
+    #[arg(long, default_value = "8M", value_parser = bits)]
+    pub(crate) bitrate: u64,
+    /// Milliseconds between two writes; 0: as fast as the clients take it
+    #[arg(long, default_value_t = 5)]
+    pub(crate) step: u64,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct OutletArguments {
+    /// Listen here for HTTP requests
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Listen here for TCP connections
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) tcp: Option<SocketAddr>,
+    /// Connect to this address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) connect: Option<SocketAddr>,
+    /// Send datagrams of seven packets to this address or multicast group (loopback interface)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) udp: Option<SocketAddr>,
+}
+
+/// `restreamer-load reference`
+#[derive(Debug, Args)]
+pub struct ReferenceArguments {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// The source: http://… or tcp://…; without it the loop makes the chunks itself
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: Option<Target>,
+    /// Bits per second of the stream that it makes itself
+    #[arg(long, default_value = "8M", value_parser = bits)]
+    pub(crate) bitrate: u64,
+    /// Milliseconds between two chunks
+    #[arg(long, default_value_t = 20)]
+    pub(crate) flush: u64,
+    /// Serve nobody: read so many connections to the source and throw the bytes away
+    #[arg(long, value_name = "CONNECTIONS", requires = "from")]
+    pub(crate) drain: Option<usize>,
+}
+
+/// `restreamer-load viewers`
+#[derive(Debug, Args)]
+pub struct ViewersArguments {
+    /// What they watch
+    pub(crate) url: Target,
+    /// Viewers that come and stay
+    #[arg(long, default_value_t = 100)]
+    pub(crate) viewers: usize,
+    /// Seconds, counted from when everybody is in
+    #[arg(long, default_value_t = 10)]
+    pub(crate) duration: u64,
+    #[command(flatten)]
+    pub(crate) audience: AudienceArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+/// `restreamer-load run`
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Bits per second (k, M, G), at least 400k
+    #[arg(long, default_value = "8M", value_parser = bits)]
+    pub(crate) bitrate: u64,
+    /// The server's flush interval (`latency`), milliseconds
+    #[arg(long, default_value_t = 20)]
+    pub(crate) flush: u64,
+    /// Viewers that come and stay
+    #[arg(long, default_value_t = 300)]
+    pub(crate) viewers: usize,
+    /// Measure the reference loop and no server
+    #[arg(long, conflicts_with = "server", required_unless_present = "server")]
+    pub(crate) reference: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+/// `restreamer-load compare`
+#[derive(Debug, Args)]
+pub struct CompareArguments {
+    /// Bits per second (k, M, G), one or several with commas
+    #[arg(long, default_value = "8M", value_parser = bits, value_delimiter = ',')]
+    pub(crate) bitrate: Vec<u64>,
+    /// Flush intervals (`latency`), milliseconds
+    #[arg(long, default_value = "20", value_delimiter = ',')]
+    pub(crate) flush: Vec<u64>,
+    /// Numbers of viewers
+    #[arg(long, default_value = "300", value_delimiter = ',')]
+    pub(crate) viewers: Vec<usize>,
+    /// Leave out combinations that need more than this many bits per second altogether
+    #[arg(long, value_parser = bits)]
+    pub(crate) total_max: Option<u64>,
+    /// Rounds: each is a run of the server and one of the reference
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerArguments {
+    /// The command that starts the server. {config}: a restreamer.json written for it; for other servers
+    /// {listen} (address:port), {port} and {remote} (URL of the source)
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) server: Option<String>,
+    /// The path of the stream on the server
+    #[arg(long, default_value = "/s.ts")]
+    pub(crate) path: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArguments {
+    /// Seconds that are measured
+    #[arg(long, default_value_t = 10)]
+    pub(crate) duration: u64,
+    /// Seconds between the first byte and the first viewer; a figure for the memory of a viewer wants so many
+    /// that the server's ring is full
+    #[arg(long, default_value_t = 1)]
+    pub(crate) warm_up: u64,
+    /// Seconds between the last join and the measurement
+    #[arg(long, default_value_t = 2)]
+    pub(crate) settle: u64,
+    /// How the server gets the stream
+    #[arg(long, value_enum, default_value = "tcp")]
+    pub(crate) transport: Transport,
+    /// Milliseconds between two writes of the source; 0: as fast as the server takes it
+    #[arg(long, default_value_t = 5)]
+    pub(crate) step: u64,
+    /// Streams of the server, each fed by a connection of its own; viewers watch the first one. With
+    /// `--viewers 0` the others are measured alone
+    #[arg(long, default_value_t = 1)]
+    pub(crate) streams: usize,
+    /// Count system calls too (perf stat; costs the program a little)
+    #[arg(long)]
+    pub(crate) count_system_calls: bool,
+    #[command(flatten)]
+    pub(crate) audience: AudienceArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AudienceArguments {
+    /// Viewers that check every packet
+    #[arg(long, default_value_t = 10)]
+    checking: usize,
+    /// Percent of the others that read slowly
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    slow_percent: u8,
+    /// How slowly, bits per second
+    #[arg(long, default_value = "500k", value_parser = bits)]
+    slow_bitrate: u64,
+    /// Percent of the others that read nothing
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    stuck_percent: u8,
+    /// Receive buffer of slow and stuck viewers, bytes; without it, it adapts itself
+    #[arg(long, value_name = "BYTES")]
+    slow_receive_buffer: Option<usize>,
+    /// Joins per second; 0: all at once
+    #[arg(long, default_value_t = 500)]
+    joins_per_second: u32,
+    /// Guests per second: they come, wait for the first access point and go, and measure that
+    #[arg(long, default_value_t = 5)]
+    guests_per_second: u32,
+    /// Milliseconds between two reads of a viewer that does not check; 0: whenever something comes
+    #[arg(long, default_value_t = 50)]
+    sweep: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutputArguments {
+    /// Write everything that was measured into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// No progress on standard error
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+impl AudienceArguments {
+    pub(crate) fn options(&self, viewers: usize) -> AudienceOptions {
+        AudienceOptions {
+            viewers,
+            checking: self.checking.min(viewers),
+            slow_percent: self.slow_percent,
+            slow_rate: self.slow_bitrate / 8,
+            stuck_percent: self.stuck_percent,
+            slow_receive_buffer: self.slow_receive_buffer,
+            joins_per_second: self.joins_per_second,
+            guests_per_second: self.guests_per_second,
+            sweep: Duration::from_millis(self.sweep),
+        }
+    }
+}
+
+impl LoadArguments {
+    pub(crate) fn scenario(&self, bitrate: u64, flush_ms: u64, viewers: usize) -> Scenario {
+        let audience = &self.audience;
+        Scenario {
+            bitrate,
+            flush_ms,
+            viewers,
+            checking: audience.checking.min(viewers),
+            slow_percent: audience.slow_percent,
+            slow_bitrate: audience.slow_bitrate,
+            stuck_percent: audience.stuck_percent,
+            slow_receive_buffer: audience.slow_receive_buffer,
+            joins_per_second: audience.joins_per_second,
+            guests_per_second: if viewers == 0 { 0 } else { audience.guests_per_second },
+            sweep_ms: audience.sweep,
+            transport: self.transport,
+            step_ms: self.step,
+            streams: self.streams,
+            warm_up_s: self.warm_up,
+            settle_s: self.settle,
+            window_s: self.duration,
+        }
+    }
+}
+
+impl CompareArguments {
+    /// Every combination of the lists that is not too much altogether.
+    pub(crate) fn scenarios(&self) -> Vec<Scenario> {
+        let mut scenarios = Vec::new();
+        for &bitrate in &self.bitrate {
+            for &viewers in &self.viewers {
+                for &flush in &self.flush {
+                    if self.total_max.is_none_or(|max| bitrate * viewers as u64 <= max) {
+                        scenarios.push(self.load.scenario(bitrate, flush, viewers));
+                    }
+                }
+            }
+        }
+        scenarios
+    }
+}
+
+/// `2500k`, `8M`, `1.5G` or a plain number of bits per second.
+fn bits(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.as_bytes().last() {
+        Some(b'k') => (&text[..text.len() - 1], 1e3),
+        Some(b'M') => (&text[..text.len() - 1], 1e6),
+        Some(b'G') => (&text[..text.len() - 1], 1e9),
+        _ => (text, 1.0),
+    };
+    match number.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok((number * unit) as u64),
+        _ => Err(format!("{text}: a number of bits per second, with k, M or G")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn bit_rates_have_units() {
+        let read = [("800000", 800_000), ("2500k", 2_500_000), ("8M", 8_000_000), ("1.5G", 1_500_000_000)];
+        for (text, expected) in read {
+            assert_eq!(bits(text), Ok(expected));
+        }
+        for text in ["", "M", "8 M", "-1", "8m", "NaN"] {
+            assert!(bits(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_are_combined_up_to_the_limit() {
+        let command = "restreamer-load compare --server x --bitrate 2M,8M --viewers 10,100 --flush 5,20 --total-max 300M";
+        let Command::Compare(compare) = Arguments::parse_from(command.split(' ')).command else { panic!() };
+        let names: Vec<String> = compare.scenarios().iter().map(Scenario::name).collect();
+        assert_eq!(names.len(), 6);
+        assert_eq!(names[5], "10 × 8 Mbit/s, flush 20 ms");
+    }
+}

@@ -26,6 +26,7 @@ mod assembly;
 pub mod cause;
 pub mod event;
 pub mod framer;
+pub mod playout;
 pub mod policy;
 pub mod quality;
 pub mod ring;

@@ -78,12 +78,14 @@ impl Signals {
                 }
             };
             let signal = kind.as_raw_value();
-            if tell.send_replace(true) {
+            if *tell.borrow() {
                 tracing::warn!(module = "main", event = "killed", signal, "second signal, ending at once");
                 log.flush(LAST_LINES);
                 std::process::exit(128 + signal);
             }
+            // Before anybody is told: the process may end in the next moment.
             tracing::info!(module = "main", event = "shutdown", signal, "ending");
+            tell.send_replace(true);
         }
     }
 }

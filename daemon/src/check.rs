@@ -5,13 +5,11 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use restreamer_core::{Join, Slow};
+use restreamer_core::{Join, Order, Slow};
 use restreamer_io::answer::Framing;
 use restreamer_io::api::Api;
 
-use crate::config::{
-    Authentication, Config, Endpoint, LogTarget, Order, Problem, Report, Source, StreamConfig,
-};
+use crate::config::{Authentication, Config, Endpoint, LogTarget, Problem, Report, Source, StreamResource};
 use crate::descriptors::{self, DescriptorLimit};
 use crate::memory::MemoryWorstCase;
 
@@ -129,7 +127,7 @@ impl Check<'_> {
         row(f, "maxconnections", limit(config.connections_max))?;
         row(f, "fullconnections", limit(config.connections_full))?;
         for notification in &config.notifications {
-            row(f, "notification", format_args!("{}: {}", notification.event, notification.url))?;
+            row(f, "notification", format_args!("{}: {}", notification.event.name(), notification.target))?;
         }
         if let Some(interval) = config.heartbeat {
             row(f, "heartbeat", format_args!("every {}", Span(interval)))?;
@@ -141,7 +139,7 @@ impl Check<'_> {
         for resource in &self.config.statics {
             heading(f, &resource.endpoint, "static")?;
             row(f, "remote", &resource.remote)?;
-            row(f, "cache", off_or(resource.cache))?;
+            row(f, "cache", Span(resource.cache))?;
         }
         for resource in &self.config.apis {
             let stream = |id: restreamer_io::route::StreamId| match self.config.streams.get(id.0 as usize) {
@@ -192,8 +190,8 @@ impl Check<'_> {
     }
 }
 
-fn describe(f: &mut fmt::Formatter<'_>, stream: &StreamConfig) -> fmt::Result {
-    let StreamConfig { reading, tuning, .. } = stream;
+fn describe(f: &mut fmt::Formatter<'_>, stream: &StreamResource) -> fmt::Result {
+    let StreamResource { reading, tuning, .. } = stream;
     heading(f, &stream.endpoint, "stream")?;
     for source in &stream.sources {
         match source {
@@ -389,7 +387,7 @@ server
   preamble         /srv/hello.ts
 
 /logo.png (static)
-  remote           file:///srv/logo.png
+  remote           /srv/logo.png
   cache            60 s
 
 /check (check of /news.ts)

@@ -20,6 +20,7 @@ mod report;
 mod resource;
 mod secret;
 mod stream;
+mod target;
 mod tuning;
 mod url;
 
@@ -32,15 +33,16 @@ use std::time::Duration;
 
 pub use access::{Authentication, User};
 pub use listen::{Candidates, ListenAddress, ListenError, ListenHost, Listener, Tls};
-pub use notification::{Event, Notification};
 pub use report::{Problem, Report};
-pub use resource::{ApiConfig, Endpoint, StaticConfig};
+pub use resource::{ApiResource, Endpoint, StaticResource};
 pub use secret::Secret;
-pub use stream::{Reading, Source, StreamConfig};
-pub use tuning::{Order, Tuning};
+pub use stream::{Reading, Source, StreamResource};
+pub use target::Document;
+pub use tuning::Tuning;
 pub use url::{Scheme, Url};
 
 use restreamer_io::api::Api;
+use restreamer_io::notify::{Event, Notification};
 
 use access::UserList;
 use json::Value;
@@ -66,11 +68,11 @@ pub struct Config {
     /// Between two heartbeat notifications; `None`: there are none.
     pub heartbeat: Option<Duration>,
     /// The streams.
-    pub streams: Vec<StreamConfig>,
+    pub streams: Vec<StreamResource>,
     /// The static resources.
-    pub statics: Vec<StaticConfig>,
+    pub statics: Vec<StaticResource>,
     /// The API answers.
-    pub apis: Vec<ApiConfig>,
+    pub apis: Vec<ApiResource>,
     /// The notifications.
     pub notifications: Vec<Notification>,
 }
@@ -207,11 +209,11 @@ impl Config {
             connections_max: 0,
             connections_full: 0,
             heartbeat: None,
-            streams: vec![StreamConfig::demo(Endpoint::open("/demo.ts"), &defaults)],
+            streams: vec![StreamResource::demo(Endpoint::open("/demo.ts"), &defaults)],
             statics: Vec::new(),
             apis: vec![
-                ApiConfig { endpoint: Endpoint::open("/health"), api: Api::Health },
-                ApiConfig { endpoint: Endpoint::open("/metrics"), api: Api::Prometheus },
+                ApiResource { endpoint: Endpoint::open("/health"), api: Api::Health },
+                ApiResource { endpoint: Endpoint::open("/metrics"), api: Api::Prometheus },
             ],
             notifications: Vec::new(),
         }
@@ -244,7 +246,7 @@ impl Config {
         let notifications: Vec<Notification> = top
             .list("notifications")
             .into_iter()
-            .filter_map(|field| Notification::read(field, &defaults.users))
+            .filter_map(|field| notification::read(field, &defaults.users))
             .collect();
         let heartbeat = heartbeat(&mut top, &notifications);
         warn_of_silent_limits(&top, &notifications, connections_full);

@@ -13,9 +13,9 @@ use super::access::{Authentication, UserList};
 use super::json::Value;
 use super::reader::{Field, Section};
 use super::report::nearest;
-use super::stream::{StreamConfig, url};
-use super::tuning::{TUNING_KEYS, Tuning, unless_zero};
-use super::url::{Scheme, Url};
+use super::stream::StreamResource;
+use super::target::{self, Document};
+use super::tuning::{TUNING_KEYS, Tuning};
 
 /// What every resource has: where it is served, to whom, and with which headers.
 #[derive(Clone, Debug)]
@@ -32,18 +32,18 @@ pub struct Endpoint {
 
 /// A file or a page that is served as it is.
 #[derive(Clone, Debug)]
-pub struct StaticConfig {
+pub struct StaticResource {
     /// Where it is served.
     pub endpoint: Endpoint,
-    /// Where it comes from; one of [`Scheme::STATIC`].
-    pub remote: Url,
-    /// How long a copy is used; `None`: it is fetched for every request.
-    pub cache: Option<Duration>,
+    /// Where it comes from.
+    pub remote: Document,
+    /// How long a copy is used; zero: it is fetched for every request.
+    pub cache: Duration,
 }
 
 /// An answer that the program makes itself.
 #[derive(Clone, Debug)]
-pub struct ApiConfig {
+pub struct ApiResource {
     /// Where it is served.
     pub endpoint: Endpoint,
     /// Which.
@@ -64,9 +64,9 @@ pub(super) struct Defaults {
 /// The resources, by kind, each kind in the order of the file.
 #[derive(Default)]
 pub(super) struct Resources {
-    pub(super) streams: Vec<StreamConfig>,
-    pub(super) statics: Vec<StaticConfig>,
-    pub(super) apis: Vec<ApiConfig>,
+    pub(super) streams: Vec<StreamResource>,
+    pub(super) statics: Vec<StaticResource>,
+    pub(super) apis: Vec<ApiResource>,
 }
 
 /// The keys that some resource has, beside those of [`Tuning`].
@@ -143,11 +143,11 @@ impl Resources {
             };
             match kind {
                 Some(Kind::Stream) => {
-                    resources.streams.push(StreamConfig::read(&mut section, endpoint, defaults));
+                    resources.streams.push(StreamResource::read(&mut section, endpoint, defaults));
                     finish(section, "has no effect on a stream");
                 }
                 Some(Kind::Static) => {
-                    resources.statics.extend(StaticConfig::read(&mut section, endpoint));
+                    resources.statics.extend(StaticResource::read(&mut section, endpoint));
                     finish(section, "has no effect on a static resource");
                 }
                 Some(Kind::Api) => {
@@ -170,7 +170,7 @@ impl Resources {
                 // Reported when the name of the stream was looked for.
                 (ApiKind::Check | ApiKind::Control, None) => continue,
             };
-            resources.apis.push(ApiConfig { endpoint, api });
+            resources.apis.push(ApiResource { endpoint, api });
         }
         resources
     }
@@ -206,14 +206,14 @@ impl Endpoint {
     }
 }
 
-impl StaticConfig {
-    fn read(section: &mut Section<'_>, endpoint: Endpoint) -> Option<StaticConfig> {
-        let cache = section.seconds("cache").and_then(unless_zero);
+impl StaticResource {
+    fn read(section: &mut Section<'_>, endpoint: Endpoint) -> Option<StaticResource> {
+        let cache = section.seconds("cache").unwrap_or_default();
         let Some(remote) = section.take("remote") else {
             section.error("remote", "is missing; a static resource needs a URL to come from");
             return None;
         };
-        Some(StaticConfig { endpoint, remote: url(&remote, &Scheme::STATIC)?, cache })
+        Some(StaticResource { endpoint, remote: target::document(&remote)?, cache })
     }
 }
 
@@ -234,7 +234,7 @@ fn read_api<'r>(section: &mut Section<'r>) -> Option<(ApiKind, Option<Field<'r>>
     Some((kind, stream))
 }
 
-fn find_stream(field: &Field<'_>, streams: &[StreamConfig]) -> Option<StreamId> {
+fn find_stream(field: &Field<'_>, streams: &[StreamResource]) -> Option<StreamId> {
     let text = field.text()?;
     let wanted = Serve::parse(text).ok();
     let found = streams

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use restreamer_core::Policy;
+use restreamer_core::{Join, Policy, RingLimits, StreamConfig, UpstreamConfig};
+use restreamer_io::fanout::ViewerConfig;
 
 use super::json::Value;
 use super::reader::{Field, Section};
@@ -22,7 +23,7 @@ const DATAGRAM_BYTES_MAX: u32 = 64 * 1024;
 
 /// One channel: where it comes from, and how it goes out.
 #[derive(Clone, Debug)]
-pub struct StreamConfig {
+pub struct StreamResource {
     /// Where it is served.
     pub endpoint: Endpoint,
     /// Where it comes from, in the order of the file; never empty.
@@ -69,9 +70,9 @@ pub struct Reading {
     pub read_timeout: Option<Duration>,
 }
 
-impl StreamConfig {
+impl StreamResource {
     /// Reads what only a stream has; `endpoint` has been read.
-    pub(super) fn read(section: &mut Section<'_>, endpoint: Endpoint, defaults: &Defaults) -> StreamConfig {
+    pub(super) fn read(section: &mut Section<'_>, endpoint: Endpoint, defaults: &Defaults) -> StreamResource {
         let sources = sources(section);
         let tuning = Tuning::read(section, &defaults.tuning);
         let looped = section.flag("loop").unwrap_or(false);
@@ -85,7 +86,7 @@ impl StreamConfig {
         if interface.is_some() && !has(&[Scheme::Udp, Scheme::Rtp]) {
             section.warning("clientinterface", "has no effect: no remote is udp or rtp");
         }
-        StreamConfig {
+        StreamResource {
             ring_bytes_max: ring_bytes_max(section, &tuning, defaults),
             endpoint,
             sources,
@@ -106,8 +107,8 @@ impl StreamConfig {
     }
 
     /// The built-in test stream.
-    pub(super) fn demo(endpoint: Endpoint, defaults: &Defaults) -> StreamConfig {
-        StreamConfig {
+    pub(super) fn demo(endpoint: Endpoint, defaults: &Defaults) -> StreamResource {
+        StreamResource {
             endpoint,
             sources: vec![Source::Demo],
             reading: Reading {
@@ -127,13 +128,43 @@ impl StreamConfig {
         }
     }
 
-    /// The rules for this stream's viewers.
-    pub fn policy(&self) -> Policy {
-        Policy {
-            join: self.tuning.join,
-            slow: self.tuning.slow,
-            lag_max: self.tuning.lag_max,
-            lag_packets_min: self.lag_packets_min,
+    /// The upstream side, as core takes it.
+    pub fn config(&self) -> StreamConfig {
+        StreamConfig {
+            upstream: UpstreamConfig {
+                sources: self.sources.len(),
+                order: self.tuning.order,
+                reconnect: self.reading.reconnect,
+                read_timeout: self.reading.read_timeout,
+            },
+            grace: self.tuning.grace,
+            latency: self.tuning.latency,
+        }
+    }
+
+    /// The bounds of the ring: as far back as the viewers' policy lets them be, within `ringlimit`.
+    pub fn ring_limits(&self) -> RingLimits {
+        let behind = self.viewers().policy.lag_allowed().unwrap_or(match self.tuning.join {
+            Join::Behind(delay) => delay,
+            Join::Keyframe | Join::Live => Duration::ZERO,
+        });
+        RingLimits {
+            packets_min: u64::from(self.ring_packets_min.max(self.lag_packets_min)),
+            span_min: RingLimits::default().span_min + behind,
+            bytes_max: usize::try_from(self.ring_bytes_max).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// The viewers' side.
+    pub fn viewers(&self) -> ViewerConfig {
+        ViewerConfig {
+            policy: Policy {
+                join: self.tuning.join,
+                slow: self.tuning.slow,
+                lag_max: self.tuning.lag_max,
+                lag_packets_min: self.lag_packets_min,
+            },
+            stall_timeout: self.tuning.stall_limit,
         }
     }
 }
@@ -149,7 +180,7 @@ fn sources(section: &mut Section<'_>) -> Vec<Source> {
 }
 
 /// Reads a URL; an error names the field.
-pub(super) fn url(field: &Field<'_>, schemes: &[Scheme]) -> Option<Url> {
+fn url(field: &Field<'_>, schemes: &[Scheme]) -> Option<Url> {
     match Url::parse(field.text()?, schemes) {
         Ok(url) => Some(url),
         Err(wrong) => field.fails(wrong),

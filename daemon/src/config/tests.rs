@@ -1,6 +1,6 @@
 //! What a whole file means, and what is said about a wrong one.
 
-use restreamer_core::{Join, Slow};
+use restreamer_core::{Join, Order, Slow};
 use restreamer_io::answer::Framing;
 use restreamer_io::route::StreamId;
 use restreamer_io::service::Cors;
@@ -60,7 +60,7 @@ fn a_stream_has_the_defaults_of_the_contract() {
     assert_eq!(stream.tuning.latency, Duration::from_millis(20));
     assert_eq!((stream.tuning.order, stream.tuning.framing), (Order::Shuffle, Framing::Close));
     assert_eq!(
-        stream.policy(),
+        stream.viewers().policy,
         restreamer_core::Policy {
             join: Join::Keyframe,
             slow: Slow::Keyframe,
@@ -203,7 +203,7 @@ profile: expected true, false or an address to listen at, found a number
 maxconnections: 5000000000 is not between 0 and 4294967295
 notifications[0].event: unknown "limit"; expected limit_hit, limit_miss or heartbeat
 notifications[0].type: unknown "uri": did you mean url?
-notifications[0].url: "ftp://x": scheme unknown "ftp"; expected http or https
+notifications[0].url: unknown scheme "ftp"; expected http or https
 notifications[1].event: is missing; expected limit_hit, limit_miss or heartbeat
 notifications[1].type: is missing; expected url
 notifications[1].url: is missing
@@ -219,7 +219,7 @@ resources[4].remote: is missing; a stream needs a URL to come from
 resources[4].loop: expected true or false, found a number
 resources[4].mru: 70000 is not between 0 and 65536
 resources[5].cache: expected a number, found a string
-resources[5].remote: "udp://239.1.1.1:1": scheme unknown "udp"; expected file, http or https
+resources[5].remote: unknown scheme "udp"; expected file, http or https
 resources[6].api: unknown "healt": did you mean health?
 resources[8].remote: is missing; it names the stream by its serve path
 resources[9].serve: is missing; a resource needs a path
@@ -494,5 +494,47 @@ fn the_documented_example_explains_every_key() {
     for key in TOP_KEYS.iter().chain(&RESOURCE_KEYS).chain(&tuning::TUNING_KEYS) {
         let line = text.lines().position(|line| line.trim_start().starts_with(&format!("\"{key}\":")));
         assert!(line.is_some(), "{key}");
+    }
+}
+
+#[test]
+fn the_ring_reaches_as_far_back_as_viewers_may_be() {
+    let table = [
+        ("", 5),
+        (r#""join": 3000,"#, 8),
+        (r#""maxlag": 4000,"#, 9),
+        (r#""join": 3000, "maxlag": 4000,"#, 12),
+    ];
+    for (keys, seconds) in table {
+        let limits = read(&with_stream("", keys)).0.streams[0].ring_limits();
+        assert_eq!(limits.span_min, Duration::from_secs(seconds), "{keys}");
+        assert_eq!((limits.packets_min, limits.bytes_max), (1000, 16 << 20));
+    }
+}
+
+#[test]
+fn a_static_resource_is_a_file_or_a_page() {
+    let read = |remote: &str| {
+        let text =
+            format!(r#"{{ "resources": [{{ "type": "static", "serve": "/s", "remote": "{remote}" }}] }}"#);
+        Config::parse("x", text.as_bytes()).map(|(config, _)| config.statics[0].remote.to_string())
+    };
+    let table = [
+        ("file:///srv/a%20b.png", "/srv/a b.png"),
+        ("FILE://localhost/srv/x", "/srv/x"),
+        ("http://u:hunter2@host/x", "http://host/x"),
+    ];
+    for (remote, shown) in table {
+        assert_eq!(read(remote).unwrap(), shown);
+    }
+    let table = [
+        ("file://srv/x", "names no file: write file:///path, with three slashes"),
+        ("file:///", "names no file: write file:///path, with three slashes"),
+        ("file:///a%00", "names no file: a zero byte has no place in a path"),
+        ("/srv/x", "no scheme: expected file, http or https, followed by ://"),
+        ("http://", "no host: write scheme://host:port"),
+    ];
+    for (remote, wrong) in table {
+        assert_eq!(read(remote).unwrap_err().to_string(), format!("x: resources[0].remote: {wrong}"));
     }
 }

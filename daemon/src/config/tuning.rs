@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
-use restreamer_core::{Join, Slow};
+use restreamer_core::{Join, Order, Slow};
 use restreamer_io::answer::Framing;
 
 use super::json::Value;
@@ -36,16 +36,6 @@ pub struct Tuning {
     pub ring_bytes_max: Option<u32>,
     /// The kernel's send buffer for one viewer, in bytes; `None`: as the system tunes it (`sendbuffer`).
     pub send_buffer_bytes: Option<u32>,
-}
-
-/// In which order the sources of a stream are tried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Shuffled once at start, then in turn.
-    #[default]
-    Shuffle,
-    /// As listed, returning to a better one once it is healthy.
-    Priority,
 }
 
 /// The keys that [`Tuning`] reads.

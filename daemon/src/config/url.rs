@@ -41,10 +41,6 @@ impl Scheme {
         Scheme::Unixpacket,
         Scheme::Fork,
     ];
-    /// What a static resource may be fetched from.
-    pub const STATIC: [Scheme; 3] = [Scheme::File, Scheme::Http, Scheme::Https];
-    /// What a notification may be sent to.
-    pub const WEB: [Scheme; 2] = [Scheme::Http, Scheme::Https];
 
     /// The scheme as it stands in a URL, lower case.
     pub fn name(self) -> &'static str {
@@ -260,10 +256,6 @@ mod tests {
             assert_eq!(error, message, "{text}");
             assert!(!error.contains("hun") && !error.contains("ter2"), "{error}");
         }
-        assert_eq!(
-            Url::parse("ftp://host/x", &Scheme::STATIC).unwrap_err(),
-            r#""ftp://host/x": scheme unknown "ftp"; expected file, http or https"#
-        );
     }
 
     #[test]

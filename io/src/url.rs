@@ -174,6 +174,20 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>, UrlError> {
     if decoded.contains(&0) { Err(UrlError::ControlCharacter) } else { Ok(decoded) }
 }
 
+/// The path of `scheme:///path`: decoded, without query and fragment.
+pub(crate) fn decode_path(scheme: &str, rest: &str) -> Result<std::path::PathBuf, UrlError> {
+    use std::os::unix::ffi::OsStringExt;
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let path = rest[..end].strip_prefix("localhost").unwrap_or(&rest[..end]);
+    if path.is_empty() {
+        return Err(UrlError::NoPath);
+    }
+    if !path.starts_with('/') {
+        return Err(UrlError::RelativePath(scheme.into()));
+    }
+    Ok(std::ffi::OsString::from_vec(decode(path)?).into())
+}
+
 /// `text` without the user and password of any URL in it.
 ///
 /// For labels, for what a command writes to its standard error, and for messages that quote a peer.
@@ -236,6 +250,14 @@ mod tests {
             assert_eq!(decode(text), Err(UrlError::BadEscape), "{text}");
         }
         assert_eq!(decode("a%00b"), Err(UrlError::ControlCharacter));
+    }
+
+    #[test]
+    fn paths_need_three_slashes() {
+        assert_eq!(decode_path("file", "/a%20b?x#y").unwrap().to_str(), Some("/a b"));
+        assert_eq!(decode_path("file", "localhost/a").unwrap().to_str(), Some("/a"));
+        assert_eq!(decode_path("file", "a/b"), Err(UrlError::RelativePath("file".into())));
+        assert_eq!(decode_path("file", ""), Err(UrlError::NoPath));
     }
 
     #[test]

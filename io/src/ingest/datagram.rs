@@ -4,8 +4,8 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Datagrams that one call takes. At 20 Mbit/s a busy loop finds 2 to 5 waiting; the rest is for bursts.
-const BATCH: usize = 32;
+/// Datagrams that one call takes at most. Usually one to five are waiting; the rest is for bursts.
+pub(super) const BATCH: usize = 32;
 /// Words of control data per datagram: room for the counter of `SO_RXQ_OVFL`, aligned.
 const CONTROL_WORDS: usize = 4;
 
@@ -21,12 +21,12 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Buffers for datagrams of up to `datagram_bytes_max`; what is longer is cut.
-    pub(super) fn new(datagram_bytes_max: usize) -> Self {
+    /// Buffers for `datagrams` (at most [`BATCH`]) of up to `datagram_bytes_max`; what is longer is cut.
+    pub(super) fn new(datagram_bytes_max: usize, datagrams: usize) -> Self {
         let datagram_bytes_max = datagram_bytes_max.max(1);
         Batch {
             datagram_bytes_max,
-            buffer: vec![0; datagram_bytes_max * BATCH],
+            buffer: vec![0; datagram_bytes_max * datagrams.min(BATCH)],
             lengths: [0; BATCH],
             count: 0,
             truncated: 0,
@@ -39,6 +39,7 @@ impl Batch {
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         self.count = 0;
         let mut control = [[0u64; CONTROL_WORDS]; BATCH];
+        let capacity = self.capacity();
         let mut slices = self.buffer.chunks_exact_mut(self.datagram_bytes_max).zip(&mut control);
         let mut parts: [libc::iovec; BATCH] = std::array::from_fn(|_| empty_part());
         let mut messages: [libc::mmsghdr; BATCH] = std::array::from_fn(|_| empty_message());
@@ -50,14 +51,15 @@ impl Batch {
             message.msg_hdr.msg_control = control.as_mut_ptr().cast();
             message.msg_hdr.msg_controllen = mem::size_of_val(control) as _;
         }
-        // SAFETY: each of the BATCH headers points to one part, which describes its own piece of `buffer`, and
-        // to its own piece of `control`; all of them outlive the call, and nothing else refers to them in it.
+        // SAFETY: each of the first `capacity` headers points to one part, which describes its own piece of
+        // `buffer`, and to its own piece of `control`; all of them outlive the call, and nothing else refers to
+        // them in it.
         // Addresses of senders are not asked for, and there is no time limit.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 messages.as_mut_ptr(),
-                BATCH as _,
+                capacity as _,
                 libc::MSG_DONTWAIT as _,
                 std::ptr::null_mut(),
             )
@@ -81,6 +83,11 @@ impl Batch {
         slices.zip(&self.lengths).take(self.count).map(|(slice, &length)| &slice[..length])
     }
 
+    /// Whether the last call took as many datagrams as it could, and all of them are empty.
+    pub(super) fn is_all_empty(&self) -> bool {
+        self.count == self.capacity() && self.lengths[..self.count].iter().all(|&length| length == 0)
+    }
+
     /// How many datagrams were cut since this was last asked.
     pub(super) fn take_truncated(&mut self) -> u64 {
         mem::take(&mut self.truncated)
@@ -91,6 +98,10 @@ impl Batch {
     /// The kernel tells it with the datagrams that follow, and only to sockets with `SO_RXQ_OVFL`.
     pub(super) fn take_dropped(&mut self) -> u64 {
         mem::take(&mut self.dropped)
+    }
+
+    fn capacity(&self) -> usize {
+        self.buffer.len() / self.datagram_bytes_max
     }
 }
 
@@ -151,7 +162,7 @@ mod tests {
     #[test]
     fn one_call_takes_what_is_waiting_and_no_more_than_fits() {
         let (sender, receiver) = pair();
-        let mut batch = Batch::new(8);
+        let mut batch = Batch::new(8, BATCH);
         assert_eq!(batch.receive(receiver.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         for n in 0..=BATCH as u8 {
             sender.send(&[n; 3]).unwrap();
@@ -166,7 +177,7 @@ mod tests {
     #[test]
     fn a_long_datagram_is_cut_and_counted_and_an_empty_one_is_there() {
         let (sender, receiver) = pair();
-        let mut batch = Batch::new(4);
+        let mut batch = Batch::new(4, BATCH);
         for datagram in [&b"abcdef"[..], b"", b"abcd"] {
             sender.send(datagram).unwrap();
         }
@@ -183,7 +194,7 @@ mod tests {
         for _ in 0..100 {
             sender.send(&[0; 1000]).unwrap();
         }
-        let mut batch = Batch::new(1500);
+        let mut batch = Batch::new(1500, BATCH);
         let mut came = 0;
         while batch.receive(receiver.as_fd()).is_ok() {
             came += batch.datagrams().count() as u64;

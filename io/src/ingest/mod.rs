@@ -9,10 +9,12 @@
 //! system; core copies them once.
 
 mod datagram;
+mod fork;
 mod http;
 mod multicast;
 mod tcp;
 mod udp;
+mod unix;
 
 use std::fmt;
 use std::time::Duration;
@@ -74,6 +76,8 @@ enum Place {
     Http(Box<http::Place>),
     Tcp(tcp::Place),
     Udp(udp::Place),
+    Unix(unix::Place),
+    Fork(fork::Place),
 }
 
 /// Takes what a source delivers. All calls come from within [`run`], in order.
@@ -162,10 +166,15 @@ impl Source {
             "tcp" => Place::Tcp(tcp::Place::parse(rest, options)?),
             "udp" => Place::Udp(udp::Place::parse(Expect::Either, rest, options)?),
             "rtp" => Place::Udp(udp::Place::parse(Expect::Rtp, rest, options)?),
+            "unix" => Place::Unix(unix::Place::parse(unix::Kind::Unknown, &scheme, rest, options)?),
+            "unixgram" => Place::Unix(unix::Place::parse(unix::Kind::Datagram, &scheme, rest, options)?),
+            "unixpacket" => Place::Unix(unix::Place::parse(unix::Kind::Packet, &scheme, rest, options)?),
+            "fork" => Place::Fork(fork::Place::parse(rest)?),
             _ => return Err(UrlError::UnknownScheme(scheme.into())),
         };
         let label = match &place {
             Place::Udp(place) if place.names_sender() => url.into(),
+            Place::Fork(_) => fork::label(rest).into(),
             _ => url::redact(url).into(),
         };
         Ok(Source { label, place })
@@ -197,6 +206,8 @@ pub async fn run<N: Net, S: Sink>(net: &N, source: &Source, sink: &mut S) -> Clo
         Place::Http(place) => place.run(net, sink).await,
         Place::Tcp(place) => place.run(net, sink).await,
         Place::Udp(place) => place.run(sink).await,
+        Place::Unix(place) => place.run(sink).await,
+        Place::Fork(place) => place.run(&source.label, sink).await,
     }
 }
 
@@ -221,6 +232,8 @@ mod tests {
             ("udp://@239.1.1.1:5000", "udp://239.1.1.1:5000"),
             ("udp://192.0.2.1@232.1.1.1:5000", "udp://192.0.2.1@232.1.1.1:5000"),
             (" tcp://h:1 ", "tcp://h:1"),
+            ("fork://cmd?http://u:p@h/", "fork://cmd?http://h/"),
+            ("unixgram:///run/a%20b", "unixgram:///run/a%20b"),
         ] {
             let source = Source::parse(url, &SourceOptions::default()).unwrap();
             assert_eq!(source.label(), label);

@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use super::datagram::{self, Batch};
+use super::datagram::{self, BATCH, Batch};
 use super::{Note, Oddity, Sink, SourceOptions, multicast};
 use crate::clock::Clock;
 use crate::url::{Authority, UrlError};
@@ -187,7 +187,7 @@ impl Place {
     /// Receives until the socket fails.
     async fn receive(&self, socket: &UdpSocket, sink: &mut impl Sink) -> io::Error {
         let clock = Clock::start();
-        let mut batch = Batch::new(self.mru);
+        let mut batch = Batch::new(self.mru, BATCH);
         let mut receiver = RtpReceiver::new(self.expect);
         let mut told = RtpStats::default();
         loop {

@@ -1,7 +1,9 @@
 //! Every kind of source against a real peer on this machine.
 
+mod fork;
 mod http;
 mod https;
 mod recorder;
 mod tcp;
 mod udp;
+mod unix;

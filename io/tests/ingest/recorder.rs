@@ -99,6 +99,12 @@ impl Running {
         (bytes, (&mut self.task).await.unwrap())
     }
 
+    /// Drops the source in the middle, and waits until that is done.
+    pub(crate) async fn stop(mut self) {
+        self.task.abort();
+        assert!(within(&mut self.task).await.is_err(), "it had ended by itself");
+    }
+
     async fn event(&mut self) -> Option<Event> {
         within(self.events.recv()).await
     }

@@ -28,6 +28,10 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unanswered questions after which a TCP peer counts as gone.
 const KEEPALIVE_PROBES: u32 = 3;
 
+/// Bytes that the kernel takes from us for one client and has not sent yet. What is beyond stays with the drop
+/// policy, and a client that stalls pins so much, not the megabytes that the send buffer may grow to.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+
 /// How to listen.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ListenOptions {
@@ -78,11 +82,7 @@ impl Net for TokioNet {
         // A request is one small write, and a source that vanished without a word has to be noticed even when
         // no read timeout is configured.
         stream.set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_PROBES);
-        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
         Ok(stream)
     }
 
@@ -95,6 +95,11 @@ impl Net for TokioNet {
         if addr.is_ipv6() {
             socket.set_only_v6(options.v6_only)?;
         }
+        // Accepted sockets inherit these. A client that vanished without a word is noticed even while there is
+        // nothing to send, and the last bytes of a write do not wait for the acknowledgement of those before.
+        socket.set_tcp_keepalive(&keepalive())?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
         socket.bind(&addr.into())?;
         socket.listen(LISTEN_BACKLOG as i32)?;
         TcpListener::from_std(socket.into())
@@ -107,6 +112,14 @@ impl Net for TokioNet {
     fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
         listener.local_addr()
     }
+}
+
+/// How the kernel finds out that a peer is gone.
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES)
 }
 
 /// Connects to the first of `addresses` that answers, starting a further attempt when the last one failed or
@@ -184,6 +197,18 @@ mod tests {
         drop(listener);
         let error = TokioNet.connect_tcp("127.0.0.1", port).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn an_accepted_socket_probes_its_peer_and_bounds_what_is_unsent() {
+        let listener = TokioNet.listen(loopback(), ListenOptions::default()).await.unwrap();
+        let port = TokioNet.local_addr(&listener).unwrap().port();
+        let _client = TokioNet.connect_tcp("127.0.0.1", port).await.unwrap();
+        let (accepted, _) = TokioNet.accept(&listener).await.unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_BYTES_MAX);
     }
 
     #[tokio::test]

@@ -22,4 +22,5 @@ pub mod route;
 pub mod server;
 pub mod service;
 pub mod socket;
+pub mod tls;
 mod url;

@@ -8,6 +8,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, Framing};
@@ -55,6 +57,8 @@ pub enum Listener<N: Net> {
     Tcp(N::Listener),
     /// A domain socket.
     Unix(UnixListener),
+    /// Another listener, with TLS over its connections.
+    Secure(Box<Listener<N>>, TlsAcceptor),
 }
 
 /// Takes over the socket of a viewer.
@@ -106,9 +110,13 @@ pub async fn serve<N, H>(
         match accepted {
             Ok((io, peer)) => {
                 troubles.are_over();
-                let connection =
-                    converse(io, peer, Arc::clone(&service), Arc::clone(&handover), shutdown.clone());
-                connections.spawn(connection);
+                let (service, handover) = (Arc::clone(&service), Arc::clone(&handover));
+                let (acceptor, shutdown) = (listener.acceptor().cloned(), shutdown.clone());
+                connections.spawn(async move {
+                    if let Some(io) = secure(io, peer, acceptor, &shutdown).await {
+                        converse(io, peer, service, handover, shutdown).await;
+                    }
+                });
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -125,6 +133,25 @@ pub async fn serve<N, H>(
 }
 
 impl<N: Net> Listener<N> {
+    /// Listens on a domain socket at `path`, in the place of a dead one.
+    pub fn bind_unix(path: &Path) -> io::Result<Self> {
+        let bound = match UnixListener::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_dead(path) => {
+                std::fs::remove_file(path)?;
+                UnixListener::bind(path)
+            }
+            bound => bound,
+        };
+        bound.map(Listener::Unix)
+    }
+
+    fn acceptor(&self) -> Option<&TlsAcceptor> {
+        match self {
+            Listener::Secure(_, acceptor) => Some(acceptor),
+            Listener::Tcp(_) | Listener::Unix(_) => None,
+        }
+    }
+
     async fn accept(&self, net: &N) -> io::Result<(Socket<N::Stream>, Peer)> {
         match self {
             Listener::Tcp(listener) => {
@@ -135,8 +162,17 @@ impl<N: Net> Listener<N> {
                 let (stream, _) = listener.accept().await?;
                 Ok((Socket::Unix(stream), Peer::Local))
             }
+            Listener::Secure(listener, _) => Box::pin(listener.accept(net)).await,
         }
     }
+}
+
+/// Whether `path` is a socket that nobody listens on any more.
+fn is_dead(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    use std::os::unix::net::UnixStream;
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+        && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Whether the fault lies in the connection that was about to be accepted: the next one may be fine at once.
@@ -174,6 +210,27 @@ impl Troubles {
         if self.last_logged.is_some_and(|then| then.elapsed() >= COMPLAIN_EVERY) {
             tracing::info!(module = "main", event = "accept_recovered", "accepting connections again");
             *self = Troubles::default();
+        }
+    }
+}
+
+/// Agrees on TLS with the client, where the listener asks for it.
+async fn secure<T: AsyncRead + AsyncWrite + Unpin>(
+    io: Socket<T>,
+    peer: Peer,
+    acceptor: Option<TlsAcceptor>,
+    shutdown: &CancellationToken,
+) -> Option<Socket<T>> {
+    let Some(acceptor) = acceptor else { return Some(io) };
+    let secured = tokio::select! {
+        () = shutdown.cancelled() => return None,
+        secured = timeout(HEAD_TIME_MAX, io.secure(&acceptor)) => secured,
+    };
+    match secured.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(io) => Some(io),
+        Err(error) => {
+            tracing::debug!(module = "protocol", event = "tls_failed", remote = %peer, error = %error, "no TLS session");
+            None
         }
     }
 }

@@ -12,6 +12,7 @@ mod datagram;
 mod fork;
 mod http;
 mod multicast;
+mod recording;
 mod tcp;
 mod udp;
 mod unix;
@@ -78,6 +79,7 @@ enum Place {
     Udp(udp::Place),
     Unix(unix::Place),
     Fork(fork::Place),
+    Recording(recording::Place),
 }
 
 /// Takes what a source delivers. All calls come from within [`run`], in order.
@@ -180,6 +182,11 @@ impl Source {
         Ok(Source { label, place })
     }
 
+    /// A recording in memory that is played in real time and begins again at its end, without a jump in time.
+    pub fn recording(label: &str, bytes: &'static [u8]) -> Self {
+        Source { label: label.into(), place: Place::Recording(recording::Place(bytes)) }
+    }
+
     /// The URL as configured, without user and password: for logs, metrics and pages.
     pub fn label(&self) -> &str {
         &self.label
@@ -208,6 +215,7 @@ pub async fn run<N: Net, S: Sink>(net: &N, source: &Source, sink: &mut S) -> Clo
         Place::Udp(place) => place.run(sink).await,
         Place::Unix(place) => place.run(sink).await,
         Place::Fork(place) => place.run(&source.label, sink).await,
+        Place::Recording(place) => place.run(sink).await,
     }
 }
 

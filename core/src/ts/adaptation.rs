@@ -152,6 +152,8 @@ fn write_flag(packet: &mut [u8; PACKET_BYTES], flag: u8, on: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn packet(field_bytes: u8, flags: u8) -> [u8; PACKET_BYTES] {
@@ -181,6 +183,73 @@ mod tests {
             assert_eq!(Packet::new(&bytes).adaptation().unwrap().pcr().is_some(), pcr);
             assert!(!write_opcr(&mut bytes, Pcr::from_27mhz(1)));
             assert_eq!(bytes, before);
+        }
+    }
+
+    #[test]
+    fn a_pcr_is_base_times_300_plus_extension() {
+        let cases: [([u8; 6], u64); 4] = [
+            ([0x00, 0x00, 0x00, 0x00, 0x7E, 0x00], 0),
+            ([0x00, 0x00, 0x00, 0x00, 0xFE, 0x01], 301),
+            ([0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x2B], Pcr::MODULUS - 1),
+            // An extension beyond 299 is wrong, and still a number.
+            ([0x00, 0x00, 0x00, 0x00, 0x7F, 0xFF], 511),
+        ];
+        for (wire, ticks) in cases {
+            let mut bytes = packet(20, PCR_FLAG);
+            bytes[6..12].copy_from_slice(&wire);
+            let pcr = Packet::new(&bytes).adaptation().unwrap().pcr().unwrap();
+            assert_eq!(pcr.as_27mhz(), ticks, "{wire:02x?}");
+        }
+    }
+
+    #[test]
+    fn clocks_are_compared_by_the_shorter_way_round() {
+        let second = Pcr::HZ as i64;
+        let late = Pcr::from_27mhz(Pcr::MODULUS - Pcr::HZ);
+        assert_eq!(late.offset(2 * second).as_27mhz(), Pcr::HZ);
+        assert_eq!(late.offset(2 * second).ticks_since(late), 2 * second);
+        assert_eq!(late.ticks_since(late.offset(2 * second)), -2 * second);
+        assert_eq!(Pcr::from_27mhz(0).offset(-1).as_27mhz(), Pcr::MODULUS - 1);
+        assert_eq!(late.offset(i64::MIN).offset(i64::MAX).offset(1), late);
+    }
+
+    #[test]
+    fn fields_too_short_for_their_flags_have_no_pcr() {
+        for field_bytes in 0..=7 {
+            let bytes = packet(field_bytes, PCR_FLAG);
+            let pcr = Packet::new(&bytes).adaptation().and_then(|field| field.pcr());
+            assert_eq!(pcr.is_some(), field_bytes == 7, "{field_bytes} bytes");
+        }
+        let beyond_the_packet = packet(184, PCR_FLAG);
+        assert!(Packet::new(&beyond_the_packet).adaptation().is_none());
+    }
+
+    #[test]
+    fn flags_are_written_only_where_there_is_a_field() {
+        let (mut with, mut empty) = (packet(1, 0), packet(0, 0));
+        assert!(write_random_access(&mut with, true) && write_discontinuity(&mut with, true));
+        let field = Packet::new(&with).adaptation().unwrap();
+        assert!(field.random_access() && field.discontinuity());
+        assert!(write_random_access(&mut with, false));
+        assert!(!Packet::new(&with).adaptation().unwrap().random_access());
+        assert!(!write_random_access(&mut empty, true));
+        assert_eq!(empty, packet(0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn a_pcr_written_is_the_pcr_read(ticks in 0..Pcr::MODULUS, noise in proptest::array::uniform6(any::<u8>())) {
+            let mut bytes = packet(20, PCR_FLAG);
+            bytes[6..12].copy_from_slice(&noise);
+            prop_assert!(write_pcr(&mut bytes, Pcr::from_27mhz(ticks)));
+            prop_assert_eq!(Packet::new(&bytes).adaptation().unwrap().pcr(), Some(Pcr::from_27mhz(ticks)));
+        }
+
+        #[test]
+        fn clock_arithmetic_is_exact_modulo_the_wrap(ticks in 0..Pcr::MODULUS, step in -(1i64 << 40)..(1 << 40)) {
+            let clock = Pcr::from_27mhz(ticks);
+            prop_assert_eq!(clock.offset(step).ticks_since(clock), step);
         }
     }
 }

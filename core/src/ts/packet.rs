@@ -208,3 +208,100 @@ impl fmt::Debug for Packet<'_> {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn packet(head: [u8; 5]) -> [u8; PACKET_BYTES] {
+        let mut packet = [0; PACKET_BYTES];
+        packet[..5].copy_from_slice(&head);
+        packet
+    }
+
+    #[test]
+    fn header_fields_are_where_the_standard_puts_them() {
+        let bytes = packet([0x47, 0xFF, 0xFF, 0xFF, 0]);
+        let all = Packet::new(&bytes);
+        assert!(all.sync_ok() && all.transport_error() && all.payload_unit_start() && all.scrambled());
+        assert!(all.has_adaptation() && all.has_payload());
+        assert_eq!((all.pid(), all.continuity()), (Pid::NULL, 15));
+
+        let bytes = packet([0xB8, 0x00, 0x00, 0x00, 0]);
+        let none = Packet::new(&bytes);
+        assert!(
+            !none.sync_ok() && !none.transport_error() && !none.payload_unit_start() && !none.scrambled()
+        );
+        assert!(!none.has_adaptation() && !none.has_payload());
+        assert_eq!((none.pid(), none.continuity()), (Pid::PAT, 0));
+
+        let bytes = packet([0x47, 0x21, 0x23, 0x1A, 0]);
+        assert_eq!((Packet::new(&bytes).pid(), Packet::new(&bytes).continuity()), (Pid::new(0x123), 10));
+    }
+
+    #[test]
+    fn the_payload_is_what_the_adaptation_field_leaves() {
+        // adaptation_field_control, adaptation_field_length, where the payload begins.
+        let cases = [
+            (0x00, 0, None),
+            (0x10, 0, Some(4)),
+            (0x10, 255, Some(4)),
+            (0x20, 183, None),
+            (0x30, 0, Some(5)),
+            (0x30, 182, Some(187)),
+            (0x30, 183, None),
+            (0x30, 255, None),
+        ];
+        for (control, length, expected) in cases {
+            let bytes = packet([0x47, 0, 0, control, length]);
+            let packet = Packet::new(&bytes);
+            assert_eq!(packet.payload_offset(), expected, "{control:#04x} {length}");
+            assert_eq!(packet.payload().map(|payload| PACKET_BYTES - payload.len()), expected);
+        }
+    }
+
+    #[test]
+    fn the_adaptation_field_must_fit_the_packet() {
+        for (control, length, expected) in
+            [(0x10, 0, false), (0x20, 0, true), (0x20, 183, true), (0x30, 184, false)]
+        {
+            let bytes = packet([0x47, 0, 0, control, length]);
+            assert_eq!(Packet::new(&bytes).adaptation().is_some(), expected, "{control:#04x} {length}");
+        }
+    }
+
+    #[test]
+    fn a_rest_shorter_than_a_packet_is_no_packet() {
+        let bytes = [0x47; PACKET_BYTES * 2 + 187];
+        assert_eq!(Packet::all(&bytes).count(), 2);
+        assert_eq!(Packet::all(&bytes[..187]).count(), 0);
+    }
+
+    #[test]
+    fn a_pid_set_tells_neighbours_apart() {
+        let mut set = PidSet::new();
+        let chosen = [0, 63, 64, 4_096, 8_191].map(Pid::new);
+        assert!(chosen.iter().all(|&pid| set.insert(pid)));
+        assert!(!set.insert(Pid::new(64)));
+        let found: Vec<_> = (0..PIDS as u16).map(Pid::new).filter(|&pid| set.contains(pid)).collect();
+        assert_eq!(found, chosen);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(head in proptest::array::uniform32(any::<u8>())) {
+            let mut bytes = [0xA5; PACKET_BYTES];
+            bytes[..32].copy_from_slice(&head);
+            let packet = Packet::new(&bytes);
+            let _ = format!("{packet:?}");
+            if let Some(payload) = packet.payload() {
+                prop_assert!(!payload.is_empty() && bytes.ends_with(payload));
+            }
+        }
+    }
+}

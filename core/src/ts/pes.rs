@@ -152,3 +152,125 @@ fn timestamp_offsets(flags: u8, optional_bytes: u8) -> (Option<usize>, Option<us
     let has_dts = has_pts && flags & DTS_FLAG != 0 && fits(2 * TIMESTAMP_BYTES);
     (has_pts.then_some(LONG_HEAD_BYTES), has_dts.then_some(LONG_HEAD_BYTES + TIMESTAMP_BYTES))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NONE: Option<Timestamp> = None;
+
+    fn at(ticks: u64) -> Option<Timestamp> {
+        Some(Timestamp::from_90khz(ticks))
+    }
+
+    /// A packet whose payload, behind `field_bytes` of adaptation field, begins with `head`.
+    fn packet(field_bytes: u8, head: &[u8]) -> [u8; PACKET_BYTES] {
+        let mut packet = [0xFF; PACKET_BYTES];
+        packet[..5].copy_from_slice(&[0x47, 0x41, 0x00, 0x30, field_bytes]);
+        let payload = &mut packet[5 + usize::from(field_bytes)..];
+        let fits = head.len().min(payload.len());
+        payload[..fits].copy_from_slice(&head[..fits]);
+        packet
+    }
+
+    #[test]
+    fn heads_are_read_as_far_as_they_go() {
+        let pts = [0x21, 0x00, 0x01, 0x00, 0x03];
+        let (pts_of_two, dts) = ([0x31, 0x00, 0x03, 0x00, 0x03], [0x11, 0x00, 0x01, 0x00, 0x05]);
+        let no_marker = [0x20, 0x00, 0x01, 0x00, 0x03];
+        let video = |flags: u8, optional_bytes: u8| [0, 0, 1, 0xE0, 0, 0, 0x80, flags, optional_bytes];
+        // Bytes, then PTS, DTS and where the elementary stream begins.
+        let cases = [
+            (video(0x00, 0).to_vec(), Some((NONE, NONE, 9))),
+            (video(0x00, 7).to_vec(), Some((NONE, NONE, 16))),
+            ([&video(0x80, 5)[..], &pts].concat(), Some((at(1), NONE, 14))),
+            ([&video(0xC0, 10)[..], &pts_of_two, &dts].concat(), Some((at(32_769), at(2), 19))),
+            // The optional fields are too short, cut off, or without their marker bits.
+            ([&video(0x80, 4)[..], &pts].concat(), Some((NONE, NONE, 13))),
+            ([&video(0x80, 5)[..], &pts[..4]].concat(), Some((NONE, NONE, 14))),
+            ([&video(0xC0, 10)[..], &pts_of_two, &dts[..4]].concat(), Some((at(32_769), NONE, 19))),
+            ([&video(0x80, 5)[..], &no_marker].concat(), Some((NONE, NONE, 14))),
+            // DTS without PTS is forbidden.
+            ([&video(0x40, 5)[..], &dts].concat(), Some((NONE, NONE, 14))),
+            // Stream ids without optional fields: padding, private_stream_2.
+            ([0, 0, 1, 0xBE, 0, 9].to_vec(), Some((NONE, NONE, 6))),
+            ([0, 0, 1, 0xBF, 0, 9].to_vec(), Some((NONE, NONE, 6))),
+            // No PES packet, or not enough of one.
+            ([0, 0, 2, 0xE0, 0, 0, 0x80, 0, 0].to_vec(), None),
+            ([0, 0, 1, 0xE0, 0, 0, 0x40, 0, 0].to_vec(), None),
+            ([0, 0, 1, 0xE0, 0, 0, 0x80, 0].to_vec(), None),
+            ([0, 0, 1].to_vec(), None),
+            ([].to_vec(), None),
+        ];
+        for (bytes, expected) in cases {
+            let found = PesHeader::parse(&bytes).map(|head| (head.pts, head.dts, head.data_offset));
+            assert_eq!(found, expected, "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn scrambling_and_stream_id_are_read() {
+        let head = PesHeader::parse(&[0, 0, 1, 0xC5, 0, 0, 0xA0, 0, 0]).unwrap();
+        assert_eq!((head.stream_id, head.scrambled), (0xC5, true));
+    }
+
+    #[test]
+    fn only_the_clear_start_of_a_payload_unit_has_a_head() {
+        let start = packet(10, &[0, 0, 1, 0xE0, 0, 0, 0x80, 0, 0]);
+        let (mut middle, mut scrambled) = (start, start);
+        middle[1] &= !0x40;
+        scrambled[3] |= 0xC0;
+        assert!(PesHeader::of(&Packet::new(&start)).is_some());
+        assert!(PesHeader::of(&Packet::new(&middle)).is_none());
+        assert!(PesHeader::of(&Packet::new(&scrambled)).is_none());
+    }
+
+    #[test]
+    fn times_are_compared_by_the_shorter_way_round() {
+        let late = Timestamp::from_90khz(Timestamp::MODULUS - 1);
+        assert_eq!(late.offset(3).as_90khz(), 2);
+        assert_eq!(late.offset(3).ticks_since(late), 3);
+        assert_eq!(late.ticks_since(late.offset(3)), -3);
+        assert_eq!(Timestamp::from_90khz(0).offset(-1), late);
+    }
+
+    proptest! {
+        #[test]
+        fn times_written_are_the_times_read(
+            pts in 0..Timestamp::MODULUS,
+            dts in 0..Timestamp::MODULUS,
+            field_bytes in 0u8..=182,
+        ) {
+            let head = [0, 0, 1, 0xE0, 0, 0, 0x80, 0xC0, 10, 0x31, 0, 1, 0, 1, 0x11, 0, 1, 0, 1];
+            let before = packet(field_bytes, &head);
+            let mut after = before;
+            let written = write_pts_dts(&mut after, Timestamp::from_90khz(pts), at(dts));
+            let found = PesHeader::of(&Packet::new(&after));
+            // How much of the head has room behind the adaptation field.
+            match PACKET_BYTES - 5 - usize::from(field_bytes) {
+                19.. => prop_assert_eq!(found.map(|head| (head.pts, head.dts)), Some((at(pts), at(dts)))),
+                14..19 => prop_assert_eq!(found.map(|head| (head.pts, head.dts)), Some((at(pts), None))),
+                _ => prop_assert!(!written && after == before),
+            }
+            let times = 5 + usize::from(field_bytes) + 9..PACKET_BYTES.min(5 + usize::from(field_bytes) + 19);
+            let elsewhere = |index: &usize| !times.contains(index);
+            prop_assert!((0..PACKET_BYTES).filter(elsewhere).all(|index| before[index] == after[index]));
+        }
+
+        #[test]
+        fn no_bytes_panic(head in proptest::collection::vec(any::<u8>(), 0..40), pts in 0..Timestamp::MODULUS) {
+            PesHeader::parse(&head);
+            let mut start_code = [&[0, 0, 1][..], &head].concat();
+            start_code.truncate(40);
+            PesHeader::parse(&start_code);
+            for field_bytes in [0, 100, 160, 182, 183, 255] {
+                let mut packet = [0; PACKET_BYTES];
+                packet[..5].copy_from_slice(&[0x47, 0x41, 0, 0x30, field_bytes]);
+                packet[PACKET_BYTES - start_code.len()..].copy_from_slice(&start_code);
+                write_pts_dts(&mut packet, Timestamp::from_90khz(pts), at(pts));
+            }
+        }
+    }
+}

@@ -263,7 +263,8 @@ fn the_next_payload_unit_decides_against_the_one_before() {
 
 #[test]
 fn a_lost_packet_decides_against_the_candidate_and_a_repeated_one_does_not() {
-    let channel = Channel::new().frame(&[SPS]).packet(VIDEO, false, &[PPS]).packet(VIDEO, false, &[IDR]);
+    let channel =
+        Channel::new().frame(&[SPS, PPS]).packet(VIDEO, false, &[&[0x55]]).packet(VIDEO, false, &[IDR]);
     let (mut lost, mut repeated) = (channel.packets.clone(), channel.packets);
     lost.remove(4);
     repeated.insert(5, repeated[4]);

@@ -10,3 +10,6 @@ pub mod tracker;
 pub use section::{Section, SectionAssembler, SectionError, crc32_mpeg2};
 pub use table::{Pat, Pmt, StreamKind};
 pub use tracker::{PsiChange, PsiTracker};
+
+#[cfg(test)]
+mod testing;

@@ -242,3 +242,147 @@ const CRC_TABLE: [u32; 256] = {
 pub fn crc32_mpeg2(bytes: &[u8]) -> u32 {
     bytes.iter().fold(u32::MAX, |crc, &byte| crc << 8 ^ CRC_TABLE[((crc >> 24) as u8 ^ byte) as usize])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ts::packet::{PACKET_BYTES, Pid};
+    use crate::ts::psi::testing::{long_section, packets, private_section};
+
+    fn assemble(packets: &[[u8; PACKET_BYTES]]) -> Vec<(Vec<u8>, usize)> {
+        let mut assembler = SectionAssembler::new();
+        let mut sections = Vec::new();
+        for packet in packets {
+            assembler.push(&Packet::new(packet), |section| {
+                sections.push((section.bytes.to_vec(), section.packets));
+            });
+        }
+        sections
+    }
+
+    const PID: Pid = Pid::new(0x30);
+
+    #[test]
+    fn the_crc_is_that_of_the_standard() {
+        // The check value of CRC-32/MPEG-2.
+        assert_eq!(crc32_mpeg2(b"123456789"), 0x0376_E6E7);
+        assert_eq!(crc32_mpeg2(b""), u32::MAX);
+    }
+
+    #[test]
+    fn a_section_over_several_packets_is_put_together() {
+        let section = long_section(2, 1, 0, &[7; 400]);
+        let packets = packets(PID, 14, core::slice::from_ref(&section));
+        assert_eq!(packets.len(), 3);
+        assert_eq!(assemble(&packets), [(section, 3)]);
+    }
+
+    #[test]
+    fn several_sections_in_a_packet_are_told_apart() {
+        let sections =
+            [long_section(0, 1, 0, &[1; 8]), long_section(2, 2, 0, &[2; 200]), private_section(0x80, 10)];
+        let found = assemble(&packets(PID, 0, &sections));
+        let expected = sections.into_iter().zip([1, 2, 1]).collect::<Vec<_>>();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn sections_longer_than_a_table_may_be_are_stepped_over() {
+        let sections =
+            [private_section(0x80, 1_021), private_section(0x80, 1_022), long_section(2, 1, 0, &[1; 8])];
+        let lengths: Vec<_> =
+            assemble(&packets(PID, 0, &sections)).iter().map(|(bytes, _)| bytes.len()).collect();
+        assert_eq!(lengths, [SECTION_BYTES_MAX, sections[2].len()]);
+    }
+
+    #[test]
+    fn a_lost_or_damaged_packet_drops_only_the_section_it_belongs_to() {
+        let sections = [long_section(2, 1, 0, &[1; 400]), long_section(2, 2, 0, &[2; 100])];
+        let whole = packets(PID, 0, &sections);
+        let (mut lost, mut damaged, mut repeated) = (whole.clone(), whole.clone(), whole.clone());
+        lost.remove(1);
+        damaged[1][1] |= 0x80;
+        repeated.insert(1, repeated[1]);
+        let second = [(sections[1].clone(), 1)];
+        assert_eq!(assemble(&lost), second);
+        assert_eq!(assemble(&damaged), second);
+        assert_eq!(assemble(&repeated), assemble(&whole));
+    }
+
+    #[test]
+    fn what_follows_a_lost_packet_does_not_complete_the_section_before_it() {
+        let sections = [250, 400, 100].map(|length| private_section(0x80, length));
+        let mut packets = packets(PID, 0, &sections);
+        packets.remove(1);
+        assert_eq!(assemble(&packets), [(sections[2].clone(), 2)]);
+    }
+
+    #[test]
+    fn a_section_begun_unseen_is_not_put_together() {
+        let packets = packets(PID, 0, &[long_section(2, 1, 0, &[1; 400]), long_section(2, 2, 0, &[2; 100])]);
+        assert_eq!(assemble(&packets[1..]).len(), 1);
+    }
+
+    #[test]
+    fn a_pointer_beyond_the_packet_drops_the_section() {
+        let mut packets = packets(PID, 0, &[long_section(2, 1, 0, &[1; 300])]);
+        packets[1][1] |= 0x40;
+        packets[1][4] = 184;
+        assert_eq!(assemble(&packets), []);
+    }
+
+    #[test]
+    fn only_whole_sections_with_the_right_crc_are_accepted() {
+        let good = long_section(2, 0x1234, 5, &[9; 20]);
+        let change = |at: usize, value: u8| {
+            let mut section = good.clone();
+            section[at] = value;
+            section
+        };
+        let cases = [
+            (good[..good.len() - 1].to_vec(), SectionError::Short),
+            (good[..2].to_vec(), SectionError::Short),
+            (change(1, good[1] & 0x7F), SectionError::NoSyntax),
+            (change(10, 0), SectionError::Crc),
+            (vec![2, 0xB0, 8, 0, 1, 0xC1, 0, 0, 0, 0, 0], SectionError::Malformed),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(Section::parse(&bytes).map(|_| ()), Err(expected), "{bytes:02x?}");
+        }
+        let section = Section::parse(&good).unwrap();
+        assert_eq!((section.table_id(), section.extension(), section.version()), (2, 0x1234, 5));
+        assert_eq!((section.current(), section.number(), section.last_number()), (true, 0, 0));
+        assert_eq!(section.body(), [9; 20]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_sections_come_out_as_they_went_in(
+            lengths in proptest::collection::vec(0usize..=1_021, 1..20),
+            counter in 0u8..16,
+        ) {
+            let sections: Vec<_> = lengths.iter().map(|&length| private_section(0x80, length)).collect();
+            let found: Vec<_> = assemble(&packets(PID, counter, &sections)).into_iter().map(|(bytes, _)| bytes).collect();
+            prop_assert_eq!(found, sections);
+        }
+
+        #[test]
+        fn no_bytes_panic(packets in proptest::collection::vec((proptest::array::uniform16(any::<u8>()), 0u8..4), 0..40)) {
+            let mut assembler = SectionAssembler::new();
+            for (index, (head, kind)) in packets.into_iter().enumerate() {
+                let mut packet = [0x02; PACKET_BYTES];
+                packet[4..20].copy_from_slice(&head);
+                packet[..4].copy_from_slice(&[0x47, (kind & 1) << 6, 0, 0x10 | (index as u8 & 0x0F)]);
+                assembler.push(&Packet::new(&packet), |section| {
+                    assert!(section.bytes.len() <= SECTION_BYTES_MAX);
+                    let _ = Section::parse(section.bytes).map(|section| section.body().len());
+                });
+                prop_assert!(assembler.open_packets() <= index + 1);
+            }
+        }
+    }
+}

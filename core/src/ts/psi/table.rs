@@ -222,3 +222,120 @@ fn descriptors(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 fn registration(info: &[u8]) -> Option<[u8; 4]> {
     descriptors(info).find(|&(tag, _)| tag == 0x05).and_then(|(_, body)| body.first_chunk().copied())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ts::psi::testing::{announced, long_section, pat, pmt};
+
+    fn parse_pmt(bytes: &[u8]) -> Result<Pmt, SectionError> {
+        Section::parse(bytes).and_then(|section| Pmt::parse(&section))
+    }
+
+    fn kind(stream_type: u8, info: &[u8], program_info: &[u8]) -> StreamKind {
+        parse_pmt(&pmt(1, 0x100, program_info, &[(stream_type, 0x100, info)])).unwrap().streams[0].kind
+    }
+
+    #[test]
+    fn a_pat_lists_its_programs_without_the_network() {
+        let bytes = pat(3, &[(0, 0x10), (7, 0x100), (8, 0x1FFE)]);
+        let pat = Pat::parse(&Section::parse(&bytes).unwrap()).unwrap();
+        let program = |number, pid| PatProgram { number, pmt_pid: Pid::new(pid) };
+        assert_eq!(pat.programs, [program(7, 0x100), program(8, 0x1FFE)]);
+        assert_eq!((pat.stream_id, pat.version, pat.current, pat.section), (1, 3, true, 0));
+    }
+
+    #[test]
+    fn tables_announced_are_not_current() {
+        let bytes = announced(pat(3, &[(7, 0x100)]));
+        assert!(!Pat::parse(&Section::parse(&bytes).unwrap()).unwrap().current);
+        assert!(!parse_pmt(&announced(pmt(7, 0x100, &[], &[]))).unwrap().current);
+    }
+
+    #[test]
+    fn a_pmt_lists_its_streams_behind_descriptors_of_any_length() {
+        let bytes = pmt(7, 0x101, &[9, 2, 0, 0], &[(0x1B, 0x101, &[]), (0x0F, 0x102, &[10, 4, 0, 0, 0, 0])]);
+        let table = parse_pmt(&bytes).unwrap();
+        let stream = |pid, kind| PmtStream { pid: Pid::new(pid), kind };
+        assert_eq!(table.streams, [stream(0x101, StreamKind::H264), stream(0x102, StreamKind::Audio(0x0F))]);
+        assert_eq!((table.program, table.pcr_pid), (7, Pid::new(0x101)));
+        assert_eq!(table.video(), Some((Pid::new(0x101), StreamKind::H264)));
+        assert_eq!(table.audio(), Some(Pid::new(0x102)));
+    }
+
+    #[test]
+    fn stream_types_become_kinds() {
+        let hdmv: &[u8] = &[5, 4, b'H', b'D', b'M', b'V'];
+        let cases: [(u8, &[u8], &[u8], StreamKind); 19] = [
+            (0x01, &[], &[], StreamKind::Mpeg2Video),
+            (0x02, &[], &[], StreamKind::Mpeg2Video),
+            (0x1B, &[], &[], StreamKind::H264),
+            (0x24, &[], &[], StreamKind::H265),
+            (0x10, &[], &[], StreamKind::OtherVideo(0x10)),
+            (0x33, &[], &[], StreamKind::OtherVideo(0x33)),
+            (0x03, &[], &[], StreamKind::Audio(0x03)),
+            (0x0F, &[], &[], StreamKind::Audio(0x0F)),
+            (0x11, &[], &[], StreamKind::Audio(0x11)),
+            (0x81, &[], &[], StreamKind::Audio(0x81)),
+            // SCTE 35 outside of Blu-ray, DTS-HD there.
+            (0x86, &[], &[], StreamKind::Other(0x86)),
+            (0x86, &[], hdmv, StreamKind::Audio(0x86)),
+            // Private data: nothing said, AC-3, E-AC-3 behind a language, AC-4, teletext, HEVC by registration.
+            (0x06, &[], &[], StreamKind::Other(0x06)),
+            (0x06, &[0x6A, 1, 0], &[], StreamKind::Audio(0x06)),
+            (0x06, &[10, 4, b'd', b'e', b'u', 0, 0x7A, 1, 0], &[], StreamKind::Audio(0x06)),
+            (0x06, &[0x7F, 2, 0x15, 0], &[], StreamKind::Audio(0x06)),
+            (0x06, &[0x56, 5, 0, 0, 0, 0, 0], &[], StreamKind::Other(0x06)),
+            (0x06, &[5, 4, b'H', b'E', b'V', b'C'], &[], StreamKind::H265),
+            (0x05, &[], &[], StreamKind::Other(0x05)),
+        ];
+        for (stream_type, info, program_info, expected) in cases {
+            assert_eq!(kind(stream_type, info, program_info), expected, "{stream_type:#04x} {info:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_does_not_fit_ends_the_list() {
+        assert_eq!(kind(0x06, &[10, 200, 0x6A, 1, 0], &[]), StreamKind::Other(0x06));
+        assert_eq!(kind(0x06, &[0x6A], &[]), StreamKind::Other(0x06));
+    }
+
+    #[test]
+    fn lengths_that_contradict_each_other_are_malformed() {
+        let cases: [&[u8]; 5] = [
+            // No program_info_length; one beyond the section; half a stream; stream descriptors beyond the section.
+            &[0xE1, 0x00, 0xF0],
+            &[0xE1, 0x00, 0xF0, 0x01],
+            &[0xE1, 0x00, 0xF0, 0x00, 0x1B, 0xE1],
+            &[0xE1, 0x00, 0xF0, 0x00, 0x1B, 0xE1, 0x00, 0xF0, 0x01],
+            &[],
+        ];
+        for body in cases {
+            assert_eq!(parse_pmt(&long_section(2, 1, 0, body)), Err(SectionError::Malformed), "{body:02x?}");
+        }
+        let half_a_line = long_section(0, 1, 0, &[0, 1, 0xE1]);
+        let section = Section::parse(&half_a_line).unwrap();
+        assert_eq!(Pat::parse(&section), Err(SectionError::Malformed));
+        assert_eq!(Pmt::parse(&section), Err(SectionError::OtherTable { table_id: 0 }));
+    }
+
+    #[test]
+    fn tables_are_read_up_to_their_limits() {
+        let programs: Vec<_> = (1..=253).map(|number| (number, 0x100)).collect();
+        let section = pat(0, &programs);
+        assert_eq!(Pat::parse(&Section::parse(&section).unwrap()).unwrap().programs.len(), PROGRAMS_MAX);
+        let streams: Vec<_> = (0..200).map(|index| (0x1B, 0x100 + index, &[][..])).collect();
+        assert_eq!(parse_pmt(&pmt(1, 0x100, &[], &streams)).unwrap().streams.len(), STREAMS_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(table_id in 0u8..3, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let bytes = long_section(table_id, 1, 0, &body);
+            let section = Section::parse(&bytes).unwrap();
+            let _ = (Pat::parse(&section), Pmt::parse(&section));
+        }
+    }
+}

@@ -362,3 +362,6 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

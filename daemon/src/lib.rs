@@ -10,4 +10,6 @@ pub mod config;
 pub mod descriptors;
 pub mod log;
 pub mod memory;
+pub mod metrics;
+pub mod serve;
 pub mod signals;

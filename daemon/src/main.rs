@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -10,8 +11,13 @@ use restreamer::args::{Args, CONFIG_DEFAULT};
 use restreamer::check::{self, Check};
 use restreamer::config::{Config, ConfigError, LogTarget, Report};
 use restreamer::descriptors::DescriptorLimit;
-use restreamer::log::{Log, LogHandle};
-use restreamer::signals::{self, Shutdown};
+use restreamer::log::Log;
+use restreamer::serve::serve;
+use restreamer::signals;
+use restreamer_io::engine::{Door, Place};
+
+/// How long the last log lines may take on their way out.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -44,12 +50,7 @@ fn run(args: &Args) -> Result<(), String> {
         let check = Check { name: &name, config: &config, report: &report, limit };
         return print(check.to_string().as_bytes());
     }
-    start(config, &report)
-}
-
-/// The server; `Err` says why it could not start.
-fn serve(_config: &Config, _log: &LogHandle, _shutdown: Shutdown) -> Result<(), String> {
-    Err("restreamer: this build reads and checks configurations, and does not serve".to_owned())
+    start(config, &report, args.demo)
 }
 
 /// A configuration, under the name by which messages call it.
@@ -77,7 +78,7 @@ fn load(args: &Args) -> Result<Loaded, String> {
 }
 
 /// Log, signals and limits, and then the server.
-fn start(config: Config, report: &Report) -> Result<(), String> {
+fn start(config: Config, report: &Report, is_demo: bool) -> Result<(), String> {
     let log = Log::open(&config.log).map_err(|error| match &config.log {
         LogTarget::Stdout => format!("restreamer: standard output: {error}"),
         LogTarget::File(path) => format!("restreamer: log {}: {error}", path.display()),
@@ -89,7 +90,40 @@ fn start(config: Config, report: &Report) -> Result<(), String> {
         tracing::warn!(module = "main", event = "configuration", problem = %warning, "configuration warning");
     }
     raise_descriptor_limit(&config);
-    serve(&config, &log.handle(), shutdown)
+    let served = serve(&config, &log.handle(), shutdown, |doors| {
+        announce(doors);
+        if is_demo {
+            greet(doors);
+        }
+    });
+    log.handle().flush(LAST_LINES);
+    served.map_err(|error| format!("restreamer: {error}"))
+}
+
+fn announce(doors: &[Door]) {
+    for door in doors {
+        let address = match &door.place {
+            Place::Tcp(address) | Place::TcpBesideV4(address) => address.to_string(),
+            Place::Unix(path) => format!("unix:{}", path.display()),
+        };
+        let tls = door.identity.is_some();
+        tracing::info!(module = "main", event = "listening", address, tls, "listening");
+    }
+}
+
+/// What a person who tries the program wants to know, on standard error, beside the log.
+fn greet(doors: &[Door]) {
+    let Some(Place::Tcp(address)) = doors.first().map(|door| &door.place) else { return };
+    let host = match address.ip() {
+        ip if ip.is_unspecified() || ip.is_loopback() => format!("localhost:{}", address.port()),
+        _ => address.to_string(),
+    };
+    eprintln!(
+        "\nA test picture with sound plays at   http://{host}/demo.ts\n\n    \
+         vlc http://{host}/demo.ts\n    \
+         ffplay http://{host}/demo.ts\n\n\
+         Health is at http://{host}/health, metrics at http://{host}/metrics. Ctrl-C ends it.\n"
+    );
 }
 
 fn raise_descriptor_limit(config: &Config) {

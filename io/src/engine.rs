@@ -3,8 +3,11 @@
 //! Every worker thread has a runtime of its own, a listener of its own on every address (the kernel spreads
 //! connections over them), and its share of the streams' channels. Any worker can serve any stream.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +25,7 @@ use crate::registry::Registry;
 use crate::route::StreamId;
 use crate::server::{Listener, serve};
 use crate::service::Service;
+use crate::tls::Identity;
 
 /// Time that viewers' last packets have at a shutdown.
 const FAREWELL_MAX: Duration = Duration::from_secs(3);
@@ -37,7 +41,11 @@ pub struct Engine {
     /// What requests are answered with.
     pub service: Arc<Service>,
     orders: Mutex<Vec<Option<mpsc::Receiver<Operator>>>>,
+    chores: Mutex<Vec<Chore>>,
 }
+
+/// Work of the whole process that never ends.
+type Chore = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Which part of the work a worker does.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +56,31 @@ pub struct Share {
     pub of: usize,
 }
 
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// The address.
+    pub place: Place,
+    /// With TLS, under this identity.
+    pub identity: Option<Arc<Identity>>,
+}
+
+/// The address of a door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// TCP over IPv6 at a port that is open for IPv4 too; left out where the machine has no IPv6.
+    TcpBesideV4(SocketAddr),
+    /// A domain socket.
+    Unix(PathBuf),
+}
+
 /// A door could not be opened.
 #[derive(Debug)]
 pub struct ListenError {
-    /// Where it should have been.
-    pub address: SocketAddr,
+    /// Where it should have been; `None` when there was no runtime to open it with.
+    pub place: Option<Place>,
     /// Why it could not.
     pub error: io::Error,
 }
@@ -67,7 +95,14 @@ impl Engine {
         service: Arc<Service>,
     ) -> Arc<Self> {
         let orders = Mutex::new(orders.into_iter().map(Some).collect());
-        Arc::new(Engine { clock, registry, observe, service, orders })
+        let sampling = Arc::clone(&observe);
+        let chores = Mutex::new(vec![Box::pin(async move { sampling.sample().await }) as Chore]);
+        Arc::new(Engine { clock, registry, observe, service, orders, chores })
+    }
+
+    /// Has the first worker do this beside its share, until the shutdown.
+    pub fn add_chore(&self, chore: impl Future<Output = ()> + Send + 'static) {
+        self.chores.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(chore));
     }
 
     /// Does one worker's share on the current runtime, until `shutdown` and the farewell after it.
@@ -94,9 +129,11 @@ impl Engine {
             let (service, fan_outs) = (Arc::clone(&self.service), Arc::clone(&fan_outs));
             tasks.spawn(serve(net.clone(), listener, service, fan_outs, shutdown.clone()));
         }
+        let mut chores = JoinSet::new();
         if share.worker == 0 {
-            let observe = Arc::clone(&self.observe);
-            tokio::spawn(async move { observe.sample().await });
+            for chore in self.chores.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                chores.spawn(chore);
+            }
         }
         shutdown.cancelled().await;
         let farewell = async {
@@ -122,60 +159,81 @@ impl Engine {
 
 /// Runs `engine` on `threads` threads until `shutdown`; returns when all is served.
 ///
-/// `is_listening` is called with the addresses in use once every door is open, before the first connection.
+/// `is_listening` is called with the places in use once every door is open, before the first connection.
 pub fn run(
     engine: &Arc<Engine>,
     threads: usize,
-    addresses: &[SocketAddr],
+    mut doors: Vec<Door>,
     shutdown: &CancellationToken,
-    is_listening: impl FnOnce(&[SocketAddr]),
+    is_listening: impl FnOnce(&[Door]),
 ) -> Result<(), ListenError> {
     let threads = threads.max(1);
-    let mut addresses = addresses.to_vec();
     let mut workers = Vec::new();
-    for _ in 0..threads {
+    for worker in 0..threads {
         // Not in the threads, so that the first failure is the only one, and no connection is taken before all
         // doors are open.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| ListenError { address: addresses[0], error })?;
-        let listeners =
-            runtime.block_on(open(&mut addresses, threads > 1 || !workers.is_empty(), workers.is_empty()))?;
-        workers.push((runtime, listeners));
+            .map_err(|error| ListenError { place: None, error })?;
+        let share = Share { worker, of: threads };
+        let listeners = runtime.block_on(open(&mut doors, share))?;
+        workers.push((share, runtime, listeners));
     }
-    is_listening(&addresses);
+    is_listening(&doors);
     std::thread::scope(|scope| {
-        for (worker, (runtime, listeners)) in workers.into_iter().enumerate() {
-            let share = Share { worker, of: threads };
+        for (share, runtime, listeners) in workers {
             let work = engine.work(TokioNet, share, listeners, shutdown.clone());
             scope.spawn(move || runtime.block_on(work));
         }
     });
+    for door in doors {
+        if let Place::Unix(path) = door.place {
+            let _ = std::fs::remove_file(path);
+        }
+    }
     Ok(())
 }
 
-/// Opens one worker's doors. A port 0 is replaced by the one that the system chose.
-async fn open(
-    addresses: &mut [SocketAddr],
-    reuse_port: bool,
-    is_first: bool,
-) -> Result<Vec<Listener<TokioNet>>, ListenError> {
+/// Opens one worker's doors. A port 0 is replaced by the one that the system chose; a door that this machine
+/// cannot have, and need not, is left out.
+async fn open(doors: &mut Vec<Door>, share: Share) -> Result<Vec<Listener<TokioNet>>, ListenError> {
     let mut listeners = Vec::new();
-    for address in addresses {
-        let listening = async {
-            if is_first && address.port() != 0 {
-                // A shared port would hide that somebody else listens on it already.
-                drop(TokioNet.listen(*address, ListenOptions::default()).await?);
+    let mut opened = Vec::new();
+    for mut door in doors.drain(..) {
+        let listener = match &mut door.place {
+            Place::Unix(_) if share.worker > 0 => {
+                opened.push(door);
+                continue;
             }
-            let listener = TokioNet.listen(*address, ListenOptions { reuse_port, v6_only: false }).await?;
-            *address = TokioNet.local_addr(&listener)?;
-            Ok(listener)
+            Place::Unix(path) => Listener::bind_unix(path),
+            Place::Tcp(address) => open_tcp(address, share, false).await,
+            Place::TcpBesideV4(address) => match open_tcp(address, share, true).await {
+                Err(error) if has_no_v6(&error) => continue,
+                listener => listener,
+            },
         };
-        match listening.await {
-            Ok(listener) => listeners.push(Listener::Tcp(listener)),
-            Err(error) => return Err(ListenError { address: *address, error }),
-        }
+        let listener = listener.map_err(|error| ListenError { place: Some(door.place.clone()), error })?;
+        listeners.push(match &door.identity {
+            Some(identity) => Listener::Secure(Box::new(listener), identity.acceptor()),
+            None => listener,
+        });
+        opened.push(door);
     }
+    *doors = opened;
     Ok(listeners)
+}
+
+async fn open_tcp(address: &mut SocketAddr, share: Share, v6_only: bool) -> io::Result<Listener<TokioNet>> {
+    if share.worker == 0 && address.port() != 0 {
+        // A shared port would hide that somebody else listens on it already.
+        drop(TokioNet.listen(*address, ListenOptions { reuse_port: false, v6_only }).await?);
+    }
+    let listener = TokioNet.listen(*address, ListenOptions { reuse_port: share.of > 1, v6_only }).await?;
+    *address = TokioNet.local_addr(&listener)?;
+    Ok(Listener::Tcp(listener))
+}
+
+fn has_no_v6(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }

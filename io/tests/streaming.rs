@@ -14,7 +14,7 @@ use restreamer_io::answer::{Framing, StreamFace};
 use restreamer_io::api::{Api, Metrics};
 use restreamer_io::auth::Access;
 use restreamer_io::clock::Clock;
-use restreamer_io::engine::{self, Engine};
+use restreamer_io::engine::{self, Door, Engine, Place};
 use restreamer_io::fanout::ViewerConfig;
 use restreamer_io::gate::Gate;
 use restreamer_io::ingest::{Source, SourceOptions};
@@ -88,9 +88,12 @@ impl House {
         let runtimes = std::thread::spawn({
             let (engine, shutdown) = (engine.clone(), shutdown.clone());
             move || {
-                let any = ["127.0.0.1:0".parse().unwrap()];
-                engine::run(&engine, 2, &any, &shutdown, |addresses| tell.send(addresses[0]).unwrap())
-                    .unwrap();
+                let place = Place::Tcp("127.0.0.1:0".parse().unwrap());
+                let listening = |doors: &[Door]| match doors[0].place {
+                    Place::Tcp(address) => tell.send(address).unwrap(),
+                    _ => unreachable!("the door that was asked for"),
+                };
+                engine::run(&engine, 2, vec![Door { place, identity: None }], &shutdown, listening).unwrap();
             }
         });
         House { address: told.recv().unwrap(), source, engine, shutdown, runtimes }

@@ -44,7 +44,12 @@ where
     }
 }
 
-async fn feed<R>(playout: &mut Playout, recording: &mut R, at_end: AtEnd, chunk: &mut [u8]) -> std::io::Result<()>
+async fn feed<R>(
+    playout: &mut Playout,
+    recording: &mut R,
+    at_end: AtEnd,
+    chunk: &mut [u8],
+) -> std::io::Result<()>
 where
     R: AsyncRead + AsyncSeek + Unpin,
 {

@@ -1,0 +1,156 @@
+//! Metrics in the text format of Prometheus.
+//!
+//! The numbers are counted in `restreamer-io`, whether anybody asks or not; here they are only named. Labels are
+//! `stream` (the serve path) and `url` (the source, without credentials): as many as the configuration has, never
+//! one per viewer. Names without a unit are those that dashboards of existing deployments know.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Encoder, Registry, TextEncoder};
+use restreamer_io::api::Metrics;
+use restreamer_io::ingest::Oddity;
+use restreamer_io::observe::{EndReason, Observe, SourceCounters, StreamCounters};
+
+use crate::log::LogHandle;
+
+/// What `prometheus` resources answer with.
+pub fn metrics(observe: Arc<Observe>, log: LogHandle) -> Metrics {
+    let registry = Registry::new();
+    let collectors: [Box<dyn Collector>; 2] =
+        [Box::new(ProcessCollector::for_self()), Box::new(Streams { observe, log })];
+    for collector in collectors {
+        registry.register(collector).expect("no two collectors describe the same metric");
+    }
+    let encoder = TextEncoder::new();
+    let content_type = HeaderValue::from_str(encoder.format_type()).expect("the format's type is ASCII");
+    let render = move || {
+        let mut text = Vec::new();
+        // Writing into memory does not fail, and the names below are valid ones.
+        let _ = encoder.encode(&registry.gather(), &mut text);
+        text
+    };
+    Metrics { content_type, render: Arc::new(render) }
+}
+
+/// How to read one number.
+type Read<T> = fn(&T) -> u64;
+
+use MetricType::{COUNTER, GAUGE};
+
+#[rustfmt::skip]
+const OF_STREAMS: [(&str, MetricType, &str, Read<StreamCounters>); 12] = [
+    ("streaming_packets_sent", COUNTER, "Packets that the sockets of viewers took.", |s| s.packets_sent.now()),
+    ("streaming_bytes_sent", COUNTER, "Bytes that the sockets of viewers took.", |s| s.bytes_sent.now()),
+    ("streaming_packets_dropped", COUNTER, "Packets left out for viewers that were too slow.", |s| s.packets_dropped.now()),
+    ("streaming_bytes_dropped", COUNTER, "Bytes left out for viewers that were too slow.", |s| s.bytes_dropped.now()),
+    ("streaming_connections", GAUGE, "Viewers connected now.", |s| s.connections.now()),
+    ("streaming_duration", COUNTER, "Nanoseconds that viewers were connected, counted when they leave.", |s| s.duration_ns.now()),
+    ("restreamer_joins_total", COUNTER, "Viewers that got their first byte of the stream.", |s| s.joins.now()),
+    ("restreamer_join_wait_nanoseconds_total", COUNTER, "Time from the request to the first byte of the stream, summed over joins.", |s| s.join_wait_ns.now()),
+    ("restreamer_refusals_total", COUNTER, "Requests for the stream that were refused.", |s| s.refused.now()),
+    ("restreamer_skips_total", COUNTER, "Times that the drop policy moved a viewer forward.", |s| s.skips.now()),
+    ("restreamer_writes_total", COUNTER, "Writes to the sockets of viewers; streaming_bytes_sent over this is the size of a flush.", |s| s.flushes.now()),
+    ("restreamer_ring_bytes", GAUGE, "Bytes of packets that the ring holds.", |s| s.ring_bytes.now()),
+];
+
+#[rustfmt::skip]
+const OF_SOURCES: [(&str, MetricType, &str, Read<SourceCounters>); 3] = [
+    ("streaming_source_connected", GAUGE, "1 while packets arrive from the source, else 0.", |s| s.connected.now()),
+    ("streaming_packets_received", COUNTER, "Packets received from the source.", |s| s.packets_received.now()),
+    ("streaming_bytes_received", COUNTER, "Bytes received from the source.", |s| s.bytes_received.now()),
+];
+
+/// All numbers of all streams.
+struct Streams {
+    observe: Arc<Observe>,
+    log: LogHandle,
+}
+
+impl Collector for Streams {
+    /// None: the families are made anew each time, and nobody else registers them.
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let streams = self.observe.streams();
+        let mut families = Vec::new();
+        for (name, kind, help, read) in OF_STREAMS {
+            let rows = streams.iter().map(|stream| metric(kind, &[("stream", &stream.label)], read(stream)));
+            families.push(family(name, kind, help, rows.collect()));
+        }
+        let sources =
+            || streams.iter().flat_map(|stream| stream.sources.iter().map(move |source| (stream, source)));
+        for (name, kind, help, read) in OF_SOURCES {
+            let rows = sources().map(|(stream, source)| {
+                metric(kind, &[("stream", &stream.label), ("url", &source.label)], read(source))
+            });
+            families.push(family(name, kind, help, rows.collect()));
+        }
+        let oddities = sources().flat_map(|(stream, source)| {
+            Oddity::ALL.map(|oddity| {
+                let labels = [("stream", &*stream.label), ("url", &*source.label), ("kind", oddity.as_str())];
+                metric(COUNTER, &labels, source.odd(oddity).now())
+            })
+        });
+        let help = "What a source did beside delivering: datagrams lost, cut or foreign, by kind.";
+        families.push(family("restreamer_source_oddities_total", COUNTER, help, oddities.collect()));
+        let ends = streams.iter().flat_map(|stream| {
+            EndReason::ALL.map(|reason| {
+                metric(
+                    COUNTER,
+                    &[("stream", &*stream.label), ("reason", reason.name())],
+                    stream.ended(reason).now(),
+                )
+            })
+        });
+        families.push(family(
+            "restreamer_viewer_ends_total",
+            COUNTER,
+            "Responses that ended, by reason.",
+            ends.collect(),
+        ));
+        let dropped = vec![metric(COUNTER, &[], self.log.lines_dropped())];
+        let help = "Log lines dropped because their sink did not keep up.";
+        families.push(family("restreamer_log_lines_dropped_total", COUNTER, help, dropped));
+        // The encoder refuses a family without rows, and with it everything after it.
+        families.retain(|family| !family.get_metric().is_empty());
+        families
+    }
+}
+
+fn family(name: &str, kind: MetricType, help: &str, rows: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(rows);
+    family
+}
+
+fn metric(kind: MetricType, labels: &[(&str, &str)], value: u64) -> Metric {
+    let pairs = labels.iter().map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    });
+    let mut metric = Metric::default();
+    metric.set_label(pairs.collect());
+    // Exact up to 2^53, like every number of this format.
+    let value = value as f64;
+    if kind == GAUGE {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    } else {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    }
+    metric
+}

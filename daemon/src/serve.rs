@@ -1,0 +1,262 @@
+//! From a configuration to a running server.
+
+use std::fmt;
+use std::io;
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use restreamer_core::{AdmissionLimits, Rng};
+use restreamer_io::answer::StreamFace;
+use restreamer_io::client::{ClientOptions, Proxies};
+use restreamer_io::clock::Clock;
+use restreamer_io::engine::{self, Door, Engine, ListenError, Place};
+use restreamer_io::gate::Gate;
+use restreamer_io::ingest::{Source, SourceError, SourceOptions};
+use restreamer_io::net::TokioNet;
+use restreamer_io::notify::Notifier;
+use restreamer_io::observe::Observe;
+use restreamer_io::proxy::Static;
+use restreamer_io::registry::{Registry, StreamPlan};
+use restreamer_io::route::{Duplicate, StreamId};
+use restreamer_io::service::{Kind, Parts, Resource, Service};
+use restreamer_io::tls::{Identity, IdentityError};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Candidates, Config, Document, Endpoint, ListenAddress, StreamResource};
+use crate::log::LogHandle;
+use crate::metrics;
+use crate::signals::Shutdown;
+
+/// The test stream of `--demo`; `assets/make-demo.sh` makes it.
+static DEMO: &[u8] = include_bytes!("../assets/demo.ts");
+const DEMO_LABEL: &str = "demo";
+
+/// Why the server cannot start.
+#[derive(Debug)]
+pub enum ServeError {
+    /// It cannot listen.
+    Listen(ListenError),
+    /// The host name of a `listen` address cannot be resolved.
+    UnknownHost {
+        /// The name.
+        host: String,
+        /// What the resolver says.
+        error: io::Error,
+    },
+    /// A certificate or its key cannot be used.
+    Identity(IdentityError),
+    /// A preamble cannot be read.
+    Preamble {
+        /// Its file.
+        file: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A source's URL cannot be used.
+    Source {
+        /// The serve path of the stream.
+        stream: String,
+        /// What is wrong with it.
+        error: SourceError,
+    },
+    /// Two resources claim the same path.
+    Duplicate(Duplicate),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Listen(ListenError { place: None, error }) => write!(f, "no runtime: {error}"),
+            ServeError::Listen(ListenError { place: Some(place), error }) => {
+                let place = match place {
+                    Place::Tcp(address) | Place::TcpBesideV4(address) => address.to_string(),
+                    Place::Unix(path) => format!("unix:{}", path.display()),
+                };
+                let advice = match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "another program uses it; stop that one, or choose another port with --listen"
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        "ports below 1024 need root or CAP_NET_BIND_SERVICE; or choose another port with --listen"
+                    }
+                    io::ErrorKind::AddrNotAvailable => "no interface of this machine has the address",
+                    _ => "choose another address with --listen",
+                };
+                write!(f, "cannot listen on {place}: {error}: {advice}")
+            }
+            ServeError::UnknownHost { host, error } => write!(f, "cannot listen on {host}: {error}"),
+            ServeError::Identity(error) => error.fmt(f),
+            ServeError::Preamble { file, error } => write!(f, "preamble {}: {error}", file.display()),
+            ServeError::Source { stream, error } => write!(f, "remote of {stream}: {error}"),
+            ServeError::Duplicate(duplicate) => {
+                write!(f, "resources {} and {} claim the same path", duplicate.first, duplicate.second)
+            }
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+/// Serves until it is asked to end; `is_listening` is told where, once all doors are open.
+pub fn serve(
+    config: &Config,
+    log: &LogHandle,
+    mut shutdown: Shutdown,
+    is_listening: impl FnOnce(&[Door]),
+) -> Result<(), ServeError> {
+    let engine = engine_of(config, log)?;
+    let mut doors = Vec::new();
+    for listener in &config.listeners {
+        let identity = match &listener.tls {
+            Some(tls) => {
+                let identity = Identity::load(&tls.cert, &tls.key).map_err(ServeError::Identity)?;
+                engine.add_chore(Arc::clone(&identity).watch());
+                Some(identity)
+            }
+            None => None,
+        };
+        let places = places(&listener.address)?;
+        doors.extend(places.into_iter().map(|place| Door { place, identity: identity.clone() }));
+    }
+    let end = CancellationToken::new();
+    engine.add_chore({
+        let end = end.clone();
+        async move {
+            shutdown.requested().await;
+            end.cancel();
+        }
+    });
+    engine::run(&engine, config.threads.get(), doors, &end, is_listening).map_err(ServeError::Listen)
+}
+
+fn engine_of(config: &Config, log: &LogHandle) -> Result<Arc<Engine>, ServeError> {
+    let clock = Clock::start();
+    // Which of several sources is tried first is the only thing left to chance, and it should differ between the
+    // edges of one origin.
+    let mut seeds =
+        Rng::from_seed(SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64));
+    let proxies = Proxies::from_environment();
+    let mut plans = Vec::new();
+    for stream in &config.streams {
+        plans.push(StreamPlan {
+            sources: sources_of(stream, &proxies)?,
+            config: stream.config(),
+            ring: stream.ring_limits(),
+            viewers: stream.viewers(),
+            seed: seeds.next_u64(),
+        });
+    }
+    let observe = Observe::new(config.streams.iter().zip(&plans).map(|(stream, plan)| {
+        let sources: Vec<_> = plan.sources.iter().map(Source::label).collect();
+        (stream.endpoint.serve.label(), sources)
+    }));
+    let notifier = Notifier::new(config.notifications.iter().cloned());
+    let limits = AdmissionLimits {
+        hard: config.connections_max,
+        soft: config.connections_full,
+        ..AdmissionLimits::default()
+    };
+    let gate = Gate::new(limits, Arc::clone(&observe), notifier.on_limit());
+    let (registry, orders) = Registry::new(clock, plans);
+    let service = Service::new(Parts {
+        resources: resources_of(config, &proxies)?,
+        channels: registry.clone(),
+        gate,
+        observe: Arc::clone(&observe),
+        metrics: metrics::metrics(Arc::clone(&observe), log.clone()),
+        wall: SystemTime::now,
+    })
+    .map_err(ServeError::Duplicate)?;
+    let engine = Engine::new(clock, registry, orders, observe, service);
+    engine.add_chore(notifier.run(TokioNet, client_options(&proxies), config.heartbeat));
+    Ok(engine)
+}
+
+fn sources_of(stream: &StreamResource, proxies: &Proxies) -> Result<Arc<[Source]>, ServeError> {
+    let reading = &stream.reading;
+    let options = SourceOptions {
+        interface: reading.interface.clone(),
+        mru: reading.datagram_bytes_max as usize,
+        receive_buffer: usize::try_from(reading.receive_buffer_bytes).unwrap_or(usize::MAX),
+        looped: reading.looped,
+        connect_timeout: reading.connect_timeout,
+        proxies: proxies.clone(),
+        ..SourceOptions::default()
+    };
+    let parse = |source: &config::Source| match source {
+        config::Source::Demo => Ok(Source::recording(DEMO_LABEL, DEMO)),
+        config::Source::Url(url) => Source::parse(url.reveal(), &options),
+    };
+    let sources: Result<Vec<_>, _> = stream.sources.iter().map(parse).collect();
+    let stream = stream.endpoint.serve.label();
+    Ok(sources.map_err(|error| ServeError::Source { stream: stream.to_owned(), error })?.into())
+}
+
+fn resources_of(config: &Config, proxies: &Proxies) -> Result<Vec<Resource>, ServeError> {
+    let mut resources = Vec::new();
+    for (id, stream) in (0..).map(StreamId).zip(&config.streams) {
+        let preamble = match &stream.preamble {
+            Some(file) => {
+                std::fs::read(file).map_err(|error| ServeError::Preamble { file: file.clone(), error })?
+            }
+            None => Vec::new(),
+        };
+        let face = StreamFace {
+            content_type: stream.tuning.content_type.clone(),
+            framing: stream.tuning.framing,
+            preamble: Bytes::from(preamble),
+            refuse_status: stream.tuning.refuse_status,
+        };
+        resources.push(resource(&stream.endpoint, Kind::Stream(id, face)));
+    }
+    for document in &config.statics {
+        let kind = match &document.remote {
+            Document::File(path) => Static::file(path.clone(), document.cache),
+            Document::Remote(target) => {
+                Static::remote(TokioNet, target.clone(), client_options(proxies), document.cache)
+            }
+        };
+        resources.push(resource(&document.endpoint, Kind::Static(kind)));
+    }
+    for api in &config.apis {
+        resources.push(resource(&api.endpoint, Kind::Api(api.api)));
+    }
+    Ok(resources)
+}
+
+fn resource(endpoint: &Endpoint, kind: Kind) -> Resource {
+    Resource {
+        serve: endpoint.serve.clone(),
+        access: endpoint.authentication.to_access(),
+        cors: endpoint.cors.clone(),
+        headers: endpoint.headers.clone(),
+        kind,
+    }
+}
+
+fn client_options(proxies: &Proxies) -> ClientOptions {
+    ClientOptions { proxies: proxies.clone(), ..ClientOptions::default() }
+}
+
+fn places(address: &ListenAddress) -> Result<Vec<Place>, ServeError> {
+    if let ListenAddress::Unix(path) = address {
+        return Ok(vec![Place::Unix(path.clone())]);
+    }
+    match address.candidates() {
+        Candidates::Addresses(addresses) => {
+            let is_pair = addresses.len() > 1;
+            let place = |address: std::net::SocketAddr| match is_pair && address.is_ipv6() {
+                true => Place::TcpBesideV4(address),
+                false => Place::Tcp(address),
+            };
+            Ok(addresses.into_iter().map(place).collect())
+        }
+        Candidates::Name(host, port) => match (host, port).to_socket_addrs() {
+            Ok(addresses) => Ok(addresses.map(Place::Tcp).collect()),
+            Err(error) => Err(ServeError::UnknownHost { host: host.to_owned(), error }),
+        },
+    }
+}

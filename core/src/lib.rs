@@ -26,6 +26,8 @@ mod assembly;
 pub mod cause;
 pub mod event;
 pub mod framer;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod playout;
 pub mod policy;
 pub mod quality;

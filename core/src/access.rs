@@ -7,7 +7,7 @@
 //!
 //! What counts, in this order:
 //! 1. `random_access_indicator` on a packet with a PES start of the video PID (ISO/IEC 13818-1 §2.4.3.5);
-//! 2. what the access unit begins with, see [`sniff`]; for a program without video any PES start of its audio;
+//! 2. what the access unit begins with (module `sniff`); for a program without video any PES start of its audio;
 //! 3. where neither comes for a while, something weaker, see [`AccessKind::Fallback`].
 //!
 //! Scrambled video has only the indicator, and the fallback.

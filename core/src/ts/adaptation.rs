@@ -132,21 +132,11 @@ pub fn write_opcr(packet: &mut [u8; PACKET_BYTES], opcr: Pcr) -> bool {
 /// Sets or clears the `random_access_indicator`. False, and nothing is written, when the packet has no
 /// adaptation field with flags.
 pub fn write_random_access(packet: &mut [u8; PACKET_BYTES], random_access: bool) -> bool {
-    write_flag(packet, RANDOM_ACCESS, random_access)
-}
-
-/// Sets or clears the `discontinuity_indicator`. False, and nothing is written, when the packet has no
-/// adaptation field with flags.
-pub fn write_discontinuity(packet: &mut [u8; PACKET_BYTES], discontinuity: bool) -> bool {
-    write_flag(packet, DISCONTINUITY, discontinuity)
-}
-
-fn write_flag(packet: &mut [u8; PACKET_BYTES], flag: u8, on: bool) -> bool {
     if Packet::new(packet).adaptation().is_none_or(|field| field.0.is_empty()) {
         return false;
     }
     let flags = &mut packet[FLAGS_OFFSET];
-    *flags = if on { *flags | flag } else { *flags & !flag };
+    *flags = if random_access { *flags | RANDOM_ACCESS } else { *flags & !RANDOM_ACCESS };
     true
 }
 
@@ -226,9 +216,9 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_written_only_where_there_is_a_field() {
-        let (mut with, mut empty) = (packet(1, 0), packet(0, 0));
-        assert!(write_random_access(&mut with, true) && write_discontinuity(&mut with, true));
+    fn the_indicator_is_written_only_where_there_is_a_field() {
+        let (mut with, mut empty) = (packet(1, DISCONTINUITY), packet(0, 0));
+        assert!(write_random_access(&mut with, true));
         let field = Packet::new(&with).adaptation().unwrap();
         assert!(field.random_access() && field.discontinuity());
         assert!(write_random_access(&mut with, false));

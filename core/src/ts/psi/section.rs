@@ -80,7 +80,7 @@ impl SectionAssembler {
     }
 
     /// Packets that the section being put together spreads over so far; zero between sections.
-    pub fn open_packets(&self) -> usize {
+    pub(super) fn open_packets(&self) -> usize {
         self.packets
     }
 
@@ -203,11 +203,6 @@ impl<'a> Section<'a> {
     /// Which section of the table it is.
     pub fn number(&self) -> u8 {
         self.bytes[6]
-    }
-
-    /// The number of the table's last section.
-    pub fn last_number(&self) -> u8 {
-        self.bytes[7]
     }
 
     /// What stands between the head and the CRC.
@@ -355,7 +350,7 @@ mod tests {
         }
         let section = Section::parse(&good).unwrap();
         assert_eq!((section.table_id(), section.extension(), section.version()), (2, 0x1234, 5));
-        assert_eq!((section.current(), section.number(), section.last_number()), (true, 0, 0));
+        assert_eq!((section.current(), section.number()), (true, 0));
         assert_eq!(section.body(), [9; 20]);
     }
 

@@ -46,7 +46,6 @@ pub struct PsiTracker {
     pmts: Vec<Watch>,
     selected: Selected,
     raw: Option<Bytes>,
-    crc_errors: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -79,7 +78,6 @@ impl PsiTracker {
             pmts: Vec::new(),
             selected: Selected::default(),
             raw: None,
-            crc_errors: 0,
         }
     }
 
@@ -89,9 +87,9 @@ impl PsiTracker {
         if self.watched.contains(packet.pid()) { self.push_watched(packet) } else { PsiChange::default() }
     }
 
-    /// Forgets everything but the counts: the next packets belong to another stream.
+    /// Forgets everything: the next packets belong to another stream.
     pub fn reset(&mut self) {
-        *self = Self { crc_errors: self.crc_errors, ..Self::new() };
+        *self = Self::new();
     }
 
     /// The packets that carried the PAT and then the PMTs, up to the last one received of each PID.
@@ -152,17 +150,6 @@ impl PsiTracker {
         self.programs.iter().filter_map(|program| program.pmt.as_ref())
     }
 
-    /// Whether the PAT says that PMTs are found on `pid`.
-    #[inline]
-    pub fn is_pmt_pid(&self, pid: Pid) -> bool {
-        pid != Pid::PAT && self.watched.contains(pid)
-    }
-
-    /// Packets of PAT and PMT PIDs that completed a section with a wrong CRC, since the beginning.
-    pub fn crc_errors(&self) -> u64 {
-        self.crc_errors
-    }
-
     fn push_watched(&mut self, packet: &Packet<'_>) -> PsiChange {
         let change = if packet.pid() == Pid::PAT {
             self.push_pat(packet)
@@ -172,7 +159,6 @@ impl PsiTracker {
                 .position(|watch| watch.pid == packet.pid())
                 .map_or_else(PsiChange::default, |at| self.push_pmt(at, packet))
         };
-        self.crc_errors += u64::from(change.crc_error);
         if change.changed {
             self.select();
         }

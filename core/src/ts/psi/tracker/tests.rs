@@ -85,7 +85,6 @@ fn tables_are_known_after_one_round() {
     assert!(tracker.complete());
     assert_eq!(tracker.video(), Some((Pid::new(0x101), StreamKind::H264)));
     assert_eq!((tracker.audio(), tracker.pcr_pid()), (Some(Pid::new(0x102)), Some(Pid::new(0x101))));
-    assert!(tracker.is_pmt_pid(Pid::new(0x100)) && !tracker.is_pmt_pid(Pid::PAT));
 }
 
 #[test]
@@ -143,7 +142,6 @@ fn a_damaged_table_leaves_the_last_one_in_force() {
     let change = tracker.push(&Packet::new(&packets[3]));
     assert_eq!(change, PsiChange { crc_error: true, ..PsiChange::default() });
     assert!(tracker.pmts().eq(&known));
-    assert_eq!(tracker.crc_errors(), 1);
 }
 
 #[test]
@@ -171,7 +169,6 @@ fn a_new_pat_keeps_the_programs_that_stay() {
     // The second round: its counter follows the PAT above.
     push_all(&mut tracker, &stream(&[pat_of(1, &[(2, 0x200), (3, 0x300)])], 2)[1..]);
     assert_eq!(tracker.video().map(|(pid, _)| pid), Some(Pid::new(0x201)));
-    assert!(!tracker.is_pmt_pid(Pid::new(0x100)));
     assert_eq!(tracker.raw().len(), 2 * PACKET_BYTES);
 }
 

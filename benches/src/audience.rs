@@ -448,7 +448,7 @@ fn nth(start: Instant, count: u64, per_second: u32) -> Instant {
 mod tests {
     use super::*;
     use crate::broadcast::{Broadcast, Greeting};
-    use crate::pace::PacedStream;
+    use crate::pace::LoopedStream;
     use std::net::{Ipv4Addr, SocketAddr};
 
     fn options() -> AudienceOptions {
@@ -471,7 +471,7 @@ mod tests {
         let mut server = Broadcast::listen(address, Greeting::Http).unwrap();
         let target = Target::http(server.address().unwrap(), "/");
         let mut audience = Audience::new(target, options).unwrap();
-        let mut stream = PacedStream::new(2_000_000, machine::now());
+        let mut stream = LoopedStream::new(2_000_000);
         while !done(&audience) {
             server.publish(|chunk| stream.take(machine::now(), 20, chunk));
             let turn = machine::now() + Duration::from_millis(1);
@@ -509,7 +509,7 @@ mod tests {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut server = Broadcast::listen(address, Greeting::Http).unwrap();
         let mut audience = Audience::new(Target::http(server.address().unwrap(), "/"), guests).unwrap();
-        let mut stream = PacedStream::new(2_000_000, machine::now());
+        let mut stream = LoopedStream::new(2_000_000);
         audience.open_window();
         while audience.report().first_access.count < 5 {
             server.publish(|chunk| stream.take(machine::now(), 500, chunk));

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use restreamer_core::time::Duration;
 use restreamer_core::ts::PACKET_BYTES;
 
-use crate::broadcast::{Broadcast, Greeting};
+use crate::broadcast::{Broadcast, Greeting, RING_BYTES_MAX};
 use crate::epoll::{Epoll, Interest};
 use crate::machine;
 use crate::pace::PacedStream;
@@ -18,6 +18,8 @@ use crate::response::Response;
 use crate::target::Target;
 
 const READ_BYTES: usize = 256 << 10;
+/// Most bytes of a chunk: a source without a pace is read at the pace of the flushes.
+const CHUNK_BYTES_MAX: usize = RING_BYTES_MAX / 4;
 
 /// Where the reference gets its chunks from.
 pub enum Feed {
@@ -117,7 +119,7 @@ impl Upstream {
                     let pushed =
                         self.response.push(&self.buffer[..count], |body| chunk.extend_from_slice(body));
                     pushed.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why.to_string()))?;
-                    if count < self.buffer.len() {
+                    if count < self.buffer.len() || chunk.len() > CHUNK_BYTES_MAX {
                         break;
                     }
                 }

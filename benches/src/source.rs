@@ -10,7 +10,7 @@ use restreamer_core::ts::PACKET_BYTES;
 use crate::broadcast::{Broadcast, Greeting};
 use crate::epoll::Epoll;
 use crate::machine;
-use crate::pace::PacedStream;
+use crate::pace::{LoopedStream, PacedStream};
 
 /// Seven packets: what fits into a datagram on Ethernet.
 pub const DATAGRAM_BYTES: usize = 7 * PACKET_BYTES;
@@ -82,10 +82,10 @@ impl SourceState {
         Duration::from_nanos(self.late_max_ns.load(Ordering::Relaxed))
     }
 
-    fn note(&self, clients: usize, bytes: u64, stream: &PacedStream) {
+    fn note(&self, clients: usize, bytes: u64, late_max: Duration) {
         self.clients.store(clients as u64, Ordering::Relaxed);
         self.bytes.store(bytes, Ordering::Relaxed);
-        self.late_max_ns.store(stream.late_max().as_nanos() as u64, Ordering::Relaxed);
+        self.late_max_ns.store(late_max.as_nanos() as u64, Ordering::Relaxed);
     }
 
     fn is_stopped(&self) -> bool {
@@ -134,11 +134,13 @@ impl Source {
 
     /// Sends until `state` says stop.
     pub fn run(self, state: &SourceState) -> io::Result<()> {
-        let stream = PacedStream::new(self.options.bitrate, machine::now());
+        let paced = || PacedStream::new(self.options.bitrate, machine::now());
         match (self.socket, self.options.pace) {
-            (OpenOutlet::Broadcast(broadcast), Pace::Steps(step)) => steps(broadcast, stream, step, state),
-            (OpenOutlet::Broadcast(broadcast), Pace::Unpaced) => flood(broadcast, stream, state),
-            (OpenOutlet::Udp(socket), Pace::Steps(_)) => datagrams(&socket, stream, state),
+            (OpenOutlet::Broadcast(broadcast), Pace::Steps(step)) => steps(broadcast, paced(), step, state),
+            (OpenOutlet::Broadcast(broadcast), Pace::Unpaced) => {
+                flood(broadcast, LoopedStream::new(self.options.bitrate), state)
+            }
+            (OpenOutlet::Udp(socket), Pace::Steps(_)) => datagrams(&socket, paced(), state),
             (OpenOutlet::Udp(_), Pace::Unpaced) => {
                 Err(io::Error::new(io::ErrorKind::InvalidInput, "UDP has no back-pressure: it needs a pace"))
             }
@@ -159,12 +161,12 @@ fn steps(
         let now = machine::now();
         broadcast.publish(|chunk| stream.take_due(now, true, chunk));
         next = next.max(now - step);
-        state.note(broadcast.clients(), broadcast.stats().bytes, &stream);
+        state.note(broadcast.clients(), broadcast.stats().bytes, stream.late_max());
     }
     Ok(())
 }
 
-fn flood(mut broadcast: Broadcast, mut stream: PacedStream, state: &SourceState) -> io::Result<()> {
+fn flood(mut broadcast: Broadcast, mut stream: LoopedStream, state: &SourceState) -> io::Result<()> {
     while !state.is_stopped() {
         if broadcast.all_caught_up() {
             let now = machine::now();
@@ -173,7 +175,7 @@ fn flood(mut broadcast: Broadcast, mut stream: PacedStream, state: &SourceState)
         } else {
             broadcast.serve_once(Some(machine::now() + IDLE_WAIT))?;
         }
-        state.note(broadcast.clients(), broadcast.stats().bytes, &stream);
+        state.note(broadcast.clients(), broadcast.stats().bytes, Duration::ZERO);
     }
     Ok(())
 }
@@ -191,7 +193,7 @@ fn datagrams(socket: &UdpSocket, mut stream: PacedStream, state: &SourceState) -
             bytes += socket.send(datagram).unwrap_or(0) as u64;
         }
         waiting.drain(..whole);
-        state.note(0, bytes, &stream);
+        state.note(0, bytes, stream.late_max());
         let due = stream.next_at().max(now);
         sleeper.wait(Some(due.min(now + IDLE_WAIT)))?;
     }

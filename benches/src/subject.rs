@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::machine;
 use crate::response::Response;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Transport};
 use crate::target::Target;
 
 /// How long a program may take to deliver its first byte.
@@ -73,14 +73,17 @@ impl Subject {
             }
             Subject::Reference => {
                 let this = std::env::current_exe()?;
-                let (this, remote) = (this.display(), &place.remote);
-                if scenario.viewers == 0 {
-                    format!("'{this}' reference --from {remote} --drain {}", scenario.streams)
-                } else {
-                    format!(
-                        "'{this}' reference --from {remote} --listen {listen} --flush {}",
-                        scenario.flush_ms
-                    )
+                let (this, remote, flush) = (this.display(), &place.remote, scenario.flush_ms);
+                match (scenario.viewers, scenario.transport) {
+                    (0, _) => format!("'{this}' reference --from {remote} --drain {}", scenario.streams),
+                    // The loop reads connections. Over UDP it makes the same chunks itself.
+                    (_, Transport::Udp) => {
+                        format!(
+                            "'{this}' reference --bitrate {} --listen {listen} --flush {flush}",
+                            scenario.bitrate
+                        )
+                    }
+                    _ => format!("'{this}' reference --from {remote} --listen {listen} --flush {flush}"),
                 }
             }
         })
@@ -207,18 +210,35 @@ mod tests {
     use super::*;
     use crate::scenario::tests::scenario;
 
+    fn place() -> Place {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
+        Place { listen, remote: "tcp://h:1".to_owned(), directory: TempDir::new().unwrap() }
+    }
+
     #[test]
     fn placeholders_of_a_command_are_filled_in() {
         let server = Subject::Server {
             command: "x --config {config} -l {listen} {port} {remote}".to_owned(),
             path: "/s.ts".to_owned(),
         };
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
-        let place = Place { listen, remote: "tcp://h:1".to_owned(), directory: TempDir::new().unwrap() };
+        let place = place();
         let command = server.command(&scenario(), &place).unwrap();
         let file = place.directory.path().join("restreamer.json").display().to_string();
         assert_eq!(command, format!("x --config {file} -l 127.0.0.1:8000 8000 tcp://h:1"));
         assert!(fs::read_to_string(file).unwrap().contains("\"latency\":20"));
+    }
+
+    #[test]
+    fn the_reference_reads_what_it_can_and_makes_the_rest() {
+        let ends_with = |scenario: Scenario, end: &str| {
+            let command = Subject::Reference.command(&scenario, &place()).unwrap();
+            assert!(command.ends_with(end), "{command}");
+        };
+        ends_with(scenario(), "reference --from tcp://h:1 --listen 127.0.0.1:8000 --flush 20");
+        let udp = Scenario { transport: Transport::Udp, ..scenario() };
+        ends_with(udp, "reference --bitrate 8000000 --listen 127.0.0.1:8000 --flush 20");
+        let idle = Scenario { viewers: 0, streams: 7, ..scenario() };
+        ends_with(idle, "reference --from tcp://h:1 --drain 7");
     }
 
     #[test]

@@ -9,15 +9,20 @@
 //! can tell order, loss and delay; [`Probe`] keeps that account. [`Wire`] turns packets into the bytes of a worse
 //! world: 192- and 204-byte forms, garbage in between, torn packets.
 //!
+//! [`Reel`] makes segments whose packets are numbered, for what comes behind the upstream side: a ring, and viewers,
+//! whose output a [`Transcript`] checks.
+//!
 //! Not here: sockets and clocks. The stream says *when* each packet is due and never waits.
 
 mod elementary;
 mod probe;
+mod reel;
 mod stream;
 mod wire;
 
 pub use elementary::Codec;
 pub use probe::{MARK_BYTES, Mark, Probe};
+pub use reel::{Frame, Numbered, Reel, Transcript};
 pub use stream::{Content, SyntheticPacket, SyntheticStream};
 pub use wire::{Damage, Form, Wire, WireCounts};
 

@@ -78,7 +78,7 @@ impl Ring {
     /// Makes this ring hold what `other` holds, by reference: takes what is new and evicts what `other` evicted.
     /// Costs as much as there is new, so that one lock per flush serves any number of readers of the copy.
     pub fn catch_up(&mut self, other: &Ring) {
-        if self.next() < other.first || self.next() > other.next() {
+        if self.first > other.first || self.next() < other.first || self.next() > other.next() {
             self.clear();
             self.first = other.first;
             self.packets_pushed = other.packets_evicted();
@@ -146,7 +146,7 @@ impl Ring {
         self.first + self.segments.partition_point(|held| held.segment.at < earliest) as u64
     }
 
-    /// Bytes of packets held.
+    /// Bytes held: packets, and the PSI before them, counted once where segments share it.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -176,7 +176,8 @@ impl Ring {
         if segment.access.is_some() {
             self.access.push_back(sequence);
         }
-        self.bytes += segment.data.len();
+        let is_shared = self.newest().is_some_and(|before| shares_psi(before, &segment));
+        self.bytes += segment.data.len() + if is_shared { 0 } else { segment.psi.len() };
         let packets_before = self.packets_pushed;
         self.packets_pushed += segment.packets();
         self.segments.push_back(Held { segment, packets_before });
@@ -205,8 +206,15 @@ impl Ring {
             if self.access.front() == Some(&self.first) {
                 self.access.pop_front();
             }
-            self.bytes -= held.segment.data.len();
+            let next = self.segments.front().map(|next| &next.segment);
+            let is_shared = next.is_some_and(|next| shares_psi(&held.segment, next));
+            self.bytes -= held.segment.data.len() + if is_shared { 0 } else { held.segment.psi.len() };
             self.first += 1;
         }
     }
+}
+
+/// Whether the PSI of both is the same memory, which is so until a packet of it arrives.
+fn shares_psi(one: &Segment, other: &Segment) -> bool {
+    core::ptr::eq(&*one.psi, &*other.psi)
 }

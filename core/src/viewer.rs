@@ -46,7 +46,7 @@ enum Phase {
     /// In the packets of `sequence`.
     Packets,
     /// Gets the rest of the packet that was begun, and nothing more.
-    Ending,
+    Ending(ViewerEnd),
 }
 
 /// What [`Viewer::read`] found.
@@ -89,12 +89,11 @@ impl Viewer {
     /// Finds out what there is to send: joins, notices that it was lapped or lags too much, and lets the policy
     /// act on it.
     pub fn read(&mut self, ring: &Ring, policy: &Policy) -> Read {
-        match self.phase {
-            Phase::Joining => self.join(ring, policy.join),
-            Phase::Ending if self.torn.is_none() => return Read::Ended(ViewerEnd::Asked),
-            _ => {}
+        if self.phase == Phase::Joining {
+            self.join(ring, policy.join);
         }
-        if let Some(end) = self.apply_lag_policy(ring, policy)
+        self.apply_lag_policy(ring, policy);
+        if let Phase::Ending(end) = self.phase
             && self.torn.is_none()
         {
             return Read::Ended(end);
@@ -154,7 +153,9 @@ impl Viewer {
 
     /// Gives the viewer nothing more than the rest of a packet that was begun; then `read` says that it ended.
     pub fn end(&mut self) {
-        self.phase = Phase::Ending;
+        if !matches!(self.phase, Phase::Ending(_)) {
+            self.phase = Phase::Ending(ViewerEnd::Asked);
+        }
     }
 
     /// Whether the bytes sent so far end with a whole packet, so that a response may end here.
@@ -171,7 +172,7 @@ impl Viewer {
         }
     }
 
-    /// Whether it has been given a place in the ring.
+    /// Whether it waits no longer for a place to begin.
     pub fn has_joined(&self) -> bool {
         self.phase != Phase::Joining
     }
@@ -199,13 +200,10 @@ impl Viewer {
     }
 
     /// Acts when the viewer's place was evicted, or when it lags more than the policy allows.
-    fn apply_lag_policy(&mut self, ring: &Ring, policy: &Policy) -> Option<ViewerEnd> {
-        if !self.is_placed() {
-            return None;
-        }
+    fn apply_lag_policy(&mut self, ring: &Ring, policy: &Policy) {
         let lapped = self.sequence < ring.first();
-        if !lapped && !self.lags_too_much(ring, policy) {
-            return None;
+        if !self.is_placed() || !lapped && !self.lags_too_much(ring, policy) {
+            return;
         }
         match policy.slow {
             Slow::Keyframe => match ring.latest_access() {
@@ -219,9 +217,8 @@ impl Viewer {
             },
             Slow::Oldest => self.skip_to(ring, oldest_allowed(ring, policy)),
             Slow::Live => self.skip_to(ring, ring.next()),
-            Slow::Disconnect => return Some(ViewerEnd::TooSlow),
+            Slow::Disconnect => self.phase = Phase::Ending(ViewerEnd::TooSlow),
         }
-        None
     }
 
     fn lags_too_much(&self, ring: &Ring, policy: &Policy) -> bool {

@@ -2,6 +2,8 @@
 //!
 //! They live here so that the corpus can be replayed by `cargo test` without a fuzzer.
 
+pub mod stage;
+
 use crate::access::{AccessDetector, Decision};
 use crate::time::{Duration, Instant};
 use crate::ts::psi::tracker::RAW_BYTES_MAX;

@@ -46,11 +46,16 @@ pub struct Policy {
 impl Policy {
     /// How far a viewer's place may be behind live: `lag_max`, on top of the delay that it asked for by its join.
     pub fn lag_allowed(&self) -> Option<Duration> {
+        self.lag_allowed_behind(Duration::ZERO)
+    }
+
+    /// The same for a viewer whose join left it `joined_behind` live: the longer delay counts.
+    pub(crate) fn lag_allowed_behind(&self, joined_behind: Duration) -> Option<Duration> {
         let wanted = match self.join {
             Join::Behind(delay) => delay,
             Join::Keyframe | Join::Live => Duration::ZERO,
         };
-        self.lag_max.map(|lag| lag.saturating_add(wanted))
+        self.lag_max.map(|lag| lag.saturating_add(wanted.max(joined_behind)))
     }
 }
 

@@ -146,6 +146,13 @@ impl Ring {
         self.first + self.segments.partition_point(|held| held.segment.at < earliest) as u64
     }
 
+    /// The oldest segment held with which no more than the last `packets` packets begin; [`Ring::next`] when
+    /// even the newest one is longer. Logarithmic.
+    pub fn first_of_last(&self, packets: u64) -> u64 {
+        let begins_before = self.packets_pushed.saturating_sub(packets);
+        self.first + self.segments.partition_point(|held| held.packets_before < begins_before) as u64
+    }
+
     /// Bytes held: packets, and the PSI before them, counted once where segments share it.
     pub fn bytes(&self) -> usize {
         self.bytes

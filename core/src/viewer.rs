@@ -30,6 +30,8 @@ pub struct Viewer {
     bytes_sent: u64,
     packets_skipped: u64,
     skips: u32,
+    /// The least it lagged since it joined, rounded up; zero once it has skipped.
+    join_lag_ms: u32,
 }
 
 const _: () = assert!(size_of::<Viewer>() <= 64, "a viewer costs at most 64 bytes");
@@ -196,6 +198,7 @@ impl Viewer {
         };
         if let Some(sequence) = place {
             self.place(ring, sequence);
+            self.join_lag_ms = millis_up(self.lag(ring));
         }
     }
 
@@ -221,11 +224,17 @@ impl Viewer {
         }
     }
 
-    fn lags_too_much(&self, ring: &Ring, policy: &Policy) -> bool {
-        policy.lag_allowed().is_some_and(|allowed| {
-            self.lag(ring) > allowed
-                && ring.packets_pushed() - self.packet > u64::from(policy.lag_packets_min)
-        })
+    /// A viewer that joined far behind live is late by no fault of its own: until it has caught up, the least lag
+    /// that it had counts as wanted.
+    fn lags_too_much(&mut self, ring: &Ring, policy: &Policy) -> bool {
+        if policy.lag_max.is_none() {
+            return false;
+        }
+        let lag = self.lag(ring);
+        self.join_lag_ms = self.join_lag_ms.min(millis_up(lag));
+        let joined_behind = Duration::from_millis(self.join_lag_ms.into());
+        policy.lag_allowed_behind(joined_behind).is_some_and(|allowed| lag > allowed)
+            && ring.packets_pushed() - self.packet > u64::from(policy.lag_packets_min)
     }
 
     /// Leaves out what lies between its place and `sequence`.
@@ -234,6 +243,7 @@ impl Viewer {
         if skipped > 0 {
             self.skips = self.skips.saturating_add(1);
             self.packets_skipped += skipped;
+            self.join_lag_ms = 0;
             self.place(ring, sequence);
         }
     }
@@ -264,7 +274,14 @@ impl Viewer {
 /// The oldest segment held that a viewer may be at.
 fn oldest_allowed(ring: &Ring, policy: &Policy) -> u64 {
     match (policy.lag_allowed(), ring.newest()) {
-        (Some(allowed), Some(newest)) => ring.first_at_or_after(newest.at - allowed),
+        (Some(allowed), Some(newest)) => {
+            let in_time = ring.first_at_or_after(newest.at - allowed);
+            in_time.min(ring.first_of_last(u64::from(policy.lag_packets_min)))
+        }
         _ => ring.first(),
     }
+}
+
+fn millis_up(duration: Duration) -> u32 {
+    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }

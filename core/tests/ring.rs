@@ -178,6 +178,11 @@ fn check(ring: &Ring, reel: &Reel) {
         let after = (ring.first()..).zip(held).find(|(_, frame)| frame.at >= at);
         assert_eq!(ring.first_at_or_after(at), after.map_or(ring.next(), |(sequence, _)| sequence));
     }
+    for packets in [0, 1, 5, 17, 1_000] {
+        let begin =
+            (ring.first()..).zip(held).find(|(_, frame)| ring.packets_pushed() - frame.first <= packets);
+        assert_eq!(ring.first_of_last(packets), begin.map_or(ring.next(), |(sequence, _)| sequence));
+    }
 }
 
 /// Whether the oldest of these segments has to go: they are over the maximum, or enough without it.

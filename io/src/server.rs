@@ -252,7 +252,8 @@ async fn converse<S, H>(
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
-        .half_close(false)
+        // A script that has sent its request may close its side (`nc -N`) and still wants the answer.
+        .half_close(true)
         .max_buf_size(BUFFER_BYTES_MAX)
         .title_case_headers(true)
         .serve_connection(io, exchange);

@@ -140,3 +140,16 @@ async fn failing_accepts_neither_spin_nor_end_the_server() {
     let elapsed = begin.elapsed();
     assert!((Duration::from_secs(2)..Duration::from_millis(2500)).contains(&elapsed), "{elapsed:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_still_sends_does_not_cut_the_answer_it_gets() {
+    let (pipes, _stage) = stage();
+    let (mut answers, mut requests) = tokio::io::split(pipes.connect());
+    let sending = async {
+        let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(30_000));
+        requests.write_all(long.as_bytes()).await
+    };
+    let (sent, answer) = tokio::join!(sending, read_to_end(&mut answers));
+    sent.expect("the server reads on while it says goodbye");
+    assert!(answer.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"), "{answer}");
+}

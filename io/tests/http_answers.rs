@@ -503,3 +503,14 @@ async fn a_stream_after_pipelined_requests_follows_their_answers_and_swallows_wh
     assert_eq!(parts.len(), 3, "{answer}");
     assert_eq!(parts[2], format!("HTTP/1.1 200 OK\r\n{STREAM_HEADERS}\r\n[packet]"));
 }
+
+#[tokio::test]
+async fn a_client_that_has_finished_sending_still_gets_its_answer() {
+    let stage = stage().await;
+    for _ in 0..20 {
+        let mut socket = stage.connect().await;
+        socket.write_all(b"GET /check HTTP/1.0\r\n\r\n").await.unwrap();
+        socket.shutdown().await.unwrap();
+        assert!(read_to_end(&mut socket).await.ends_with("200 ok"));
+    }
+}

@@ -267,3 +267,15 @@ async fn only_a_readable_regular_file_is_a_document() {
         assert!(stage.ask(&get("/secret", "")).await.starts_with("HTTP/1.1 403 "));
     }
 }
+
+#[tokio::test]
+async fn a_client_that_has_finished_sending_still_gets_its_document() {
+    let origin = Origin::start(|_, _| hello("")).await;
+    let stage = stage(vec![remote(&origin.url("/x"), Duration::ZERO)]).await;
+    for _ in 0..5 {
+        let mut socket = stage.connect().await;
+        socket.write_all(get("/doc", "").as_bytes()).await.unwrap();
+        socket.shutdown().await.unwrap();
+        assert!(stage::read_to_end(&mut socket).await.ends_with("hello"));
+    }
+}

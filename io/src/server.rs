@@ -1,6 +1,6 @@
 //! Accepts connections, lets hyper speak HTTP on them, and takes the socket of a stream away from it.
 //!
-//! A stream is no response that hyper sends. The service notes its decision as a [`Claim`] beside the connection
+//! A stream is no response that hyper sends. The service notes its decision as a claim beside the connection
 //! and answers with a future that never completes; whoever polls the connection sees the claim, takes the
 //! socket back out of hyper and hands it to the fan-out with a head that is ready to send. Bytes that the
 //! client sent after the request are dropped with hyper's buffers.

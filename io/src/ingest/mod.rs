@@ -9,6 +9,7 @@
 //! system; core copies them once.
 
 mod datagram;
+mod file;
 mod fork;
 mod http;
 mod multicast;
@@ -78,6 +79,7 @@ enum Place {
     Tcp(tcp::Place),
     Udp(udp::Place),
     Unix(unix::Place),
+    File(file::Place),
     Fork(fork::Place),
     Recording(recording::Place),
 }
@@ -125,11 +127,13 @@ pub enum Oddity {
     KernelDropped,
     /// Datagrams longer than the configured `mru`, which were cut.
     Truncated,
+    /// Times that a device dropped data, as nobody had read it in time.
+    DeviceOverrun,
 }
 
 impl Oddity {
     /// All of them, in the order of their counters.
-    pub const ALL: [Oddity; 8] = [
+    pub const ALL: [Oddity; 9] = [
         Oddity::RtpLost,
         Oddity::RtpLate,
         Oddity::RtpDuplicate,
@@ -138,6 +142,7 @@ impl Oddity {
         Oddity::Foreign,
         Oddity::KernelDropped,
         Oddity::Truncated,
+        Oddity::DeviceOverrun,
     ];
 
     /// The name in metrics and logs.
@@ -151,6 +156,7 @@ impl Oddity {
             Oddity::Foreign => "foreign",
             Oddity::KernelDropped => "kernel_dropped",
             Oddity::Truncated => "truncated",
+            Oddity::DeviceOverrun => "device_overrun",
         }
     }
 }
@@ -171,6 +177,7 @@ impl Source {
             "unix" => Place::Unix(unix::Place::parse(unix::Kind::Unknown, &scheme, rest, options)?),
             "unixgram" => Place::Unix(unix::Place::parse(unix::Kind::Datagram, &scheme, rest, options)?),
             "unixpacket" => Place::Unix(unix::Place::parse(unix::Kind::Packet, &scheme, rest, options)?),
+            "file" => Place::File(file::Place::parse(&scheme, rest, options)?),
             "fork" => Place::Fork(fork::Place::parse(rest)?),
             _ => return Err(UrlError::UnknownScheme(scheme.into())),
         };
@@ -214,8 +221,9 @@ pub async fn run<N: Net, S: Sink>(net: &N, source: &Source, sink: &mut S) -> Clo
         Place::Tcp(place) => place.run(net, sink).await,
         Place::Udp(place) => place.run(sink).await,
         Place::Unix(place) => place.run(sink).await,
-        Place::Fork(place) => place.run(&source.label, sink).await,
+        Place::File(place) => place.run(sink).await,
         Place::Recording(place) => place.run(sink).await,
+        Place::Fork(place) => place.run(&source.label, sink).await,
     }
 }
 

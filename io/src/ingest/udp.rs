@@ -13,6 +13,7 @@ use restreamer_core::{CloseCause, CloseKind};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::task::coop::consume_budget;
 
 use super::datagram::{self, BATCH, Batch};
 use super::{Note, Oddity, Sink, SourceOptions, multicast};
@@ -191,6 +192,8 @@ impl Place {
         let mut receiver = RtpReceiver::new(self.expect);
         let mut told = RtpStats::default();
         loop {
+            // A socket that always has something would otherwise never let others have a turn.
+            consume_budget().await;
             let due = receiver.poll_timeout();
             let gap = async {
                 match due {

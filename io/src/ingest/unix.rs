@@ -11,6 +11,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{UnixDatagram, UnixStream};
+use tokio::task::coop::consume_budget;
 
 use super::datagram::Batch;
 use super::tcp::read_to_end;
@@ -77,6 +78,8 @@ impl Place {
         sink.connected();
         let mut batch = Batch::new(self.message_bytes_max, MESSAGES);
         loop {
+            // A socket that always has something would otherwise never let others have a turn.
+            consume_budget().await;
             let ready = socket.readable().await;
             let received =
                 ready.and_then(|()| socket.try_io(Interest::READABLE, || batch.receive(socket.as_fd())));
@@ -103,6 +106,7 @@ impl Place {
         sink.connected();
         let mut batch = Batch::new(self.message_bytes_max, MESSAGES);
         loop {
+            consume_budget().await;
             let mut ready = match socket.readable().await {
                 Ok(ready) => ready,
                 Err(error) => return CloseCause::new(CloseKind::Io, &format!("cannot receive: {error}")),

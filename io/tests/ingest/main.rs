@@ -1,5 +1,6 @@
 //! Every kind of source against a real peer on this machine.
 
+mod file;
 mod fork;
 mod http;
 mod https;

@@ -33,7 +33,10 @@ impl Running {
     }
 
     pub(crate) fn with(url: &str, options: &SourceOptions) -> Self {
-        let source = Source::parse(url, options).unwrap();
+        Self::of(Source::parse(url, options).unwrap())
+    }
+
+    pub(crate) fn of(source: Source) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             let mut recorder = Recorder(sender);

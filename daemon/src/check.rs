@@ -8,8 +8,9 @@ use std::time::Duration;
 use restreamer_core::{Join, Order, Slow};
 use restreamer_io::answer::Framing;
 use restreamer_io::api::Api;
+use restreamer_io::tls::Identity;
 
-use crate::config::{Authentication, Config, Endpoint, LogTarget, Problem, Report, Source, StreamResource};
+use crate::config::{Authentication, Config, Endpoint, LogTarget, Problem, Report, StreamResource};
 use crate::descriptors::{self, DescriptorLimit};
 use crate::memory::MemoryWorstCase;
 
@@ -31,9 +32,12 @@ pub struct Check<'a> {
 /// Errors are what would keep the server from starting.
 pub fn surroundings(config: &Config) -> Report {
     let mut report = Report::default();
-    for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
-        for (key, path) in [("tls.cert", &tls.cert), ("tls.key", &tls.key)] {
-            unless_readable(&mut report, key, path);
+    for listener in &config.listeners {
+        if let Some(tls) = &listener.tls
+            && let Err(error) = Identity::load(&tls.cert, &tls.key)
+        {
+            let key = format!("certificate of {}", listener.address);
+            report.errors.push(Problem::new(key, error.to_string()));
         }
     }
     if let LogTarget::File(path) = &config.log {
@@ -49,7 +53,7 @@ pub fn surroundings(config: &Config) -> Report {
         if let Some(path) = &stream.preamble {
             unless_readable(&mut report, &format!("preamble of {name}"), path);
         }
-        if let Some(interface) = &stream.reading.interface
+        if let Some(interface) = &stream.options.interface
             && !Path::new("/sys/class/net").join(interface).exists()
         {
             let text = format!("there is no interface {interface:?} now");
@@ -191,13 +195,10 @@ impl Check<'_> {
 }
 
 fn describe(f: &mut fmt::Formatter<'_>, stream: &StreamResource) -> fmt::Result {
-    let StreamResource { reading, tuning, .. } = stream;
+    let StreamResource { options, tuning, .. } = stream;
     heading(f, &stream.endpoint, "stream")?;
-    for source in &stream.sources {
-        match source {
-            Source::Url(url) => row(f, "remote", url)?,
-            Source::Demo => row(f, "remote", "built-in test stream")?,
-        }
+    for source in stream.sources.iter() {
+        row(f, "remote", source)?;
     }
     if stream.sources.len() > 1 {
         row(
@@ -209,16 +210,16 @@ fn describe(f: &mut fmt::Formatter<'_>, stream: &StreamResource) -> fmt::Result 
             },
         )?;
     }
-    row(f, "timeout", off_or(reading.connect_timeout))?;
-    match reading.reconnect {
+    row(f, "timeout", off_or(options.connect_timeout))?;
+    match stream.reconnect {
         Some(interval) => row(f, "reconnect", Span(interval))?,
         None => row(f, "reconnect", "never: each remote is tried once")?,
     }
-    row(f, "readtimeout", off_or(reading.read_timeout))?;
-    if let Some(interface) = &reading.interface {
+    row(f, "readtimeout", off_or(stream.read_timeout))?;
+    if let Some(interface) = &options.interface {
         row(f, "clientinterface", interface)?;
     }
-    if reading.looped {
+    if options.looped {
         row(f, "loop", "yes")?;
     }
     row(f, "grace", Span(tuning.grace))?;
@@ -369,7 +370,7 @@ server
 
 /news.ts (stream, bearer for 1 user)
   remote           http://o1/news
-  remote           udp://@239.1.1.1:5000
+  remote           udp://239.1.1.1:5000
   order            shuffle
   timeout          off
   reconnect        10 s
@@ -417,10 +418,8 @@ file descriptors
     #[test]
     fn files_that_are_not_there_are_errors_before_the_start() {
         let dir = tempfile::tempdir().unwrap();
-        let present = dir.path().join("present");
-        std::fs::write(&present, "x").unwrap();
         let text = format!(
-            r#"{{ "tls": {{ "cert": {present:?}, "key": "/nonexistent/key" }}, "log": "/nonexistent/log", "listen": ":1",
+            r#"{{ "tls": {{ "cert": "/nonexistent/cert", "key": "/nonexistent/key" }}, "log": "/nonexistent/log", "listen": ":1",
                 "resources": [{{ "type": "stream", "serve": "/a", "remote": "udp://@239.1.1.1:1", "preamble": {dir:?},
                     "clientinterface": "nonexistent7" }}] }}"#,
             dir = dir.path()
@@ -431,7 +430,8 @@ file descriptors
         assert_eq!(
             lines(&report.errors),
             [
-                "tls.key: /nonexistent/key: No such file or directory (os error 2)".to_owned(),
+                "certificate of :1: cannot read /nonexistent/cert: No such file or directory (os error 2)"
+                    .to_owned(),
                 "log: /nonexistent/log: there is no such directory".to_owned(),
                 format!("preamble of /a: {}: is a directory", dir.path().display()),
             ]

@@ -10,11 +10,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use restreamer_core::{AdmissionLimits, Rng};
 use restreamer_io::answer::StreamFace;
-use restreamer_io::client::{ClientOptions, Proxies};
 use restreamer_io::clock::Clock;
 use restreamer_io::engine::{self, Door, Engine, ListenError, Place};
 use restreamer_io::gate::Gate;
-use restreamer_io::ingest::{Source, SourceError, SourceOptions};
+use restreamer_io::ingest::Source;
 use restreamer_io::net::TokioNet;
 use restreamer_io::notify::Notifier;
 use restreamer_io::observe::Observe;
@@ -25,14 +24,10 @@ use restreamer_io::service::{Kind, Parts, Resource, Service};
 use restreamer_io::tls::{Identity, IdentityError};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Candidates, Config, Document, Endpoint, ListenAddress, StreamResource};
+use crate::config::{Candidates, Config, Document, Endpoint, ListenAddress};
 use crate::log::LogHandle;
 use crate::metrics;
 use crate::signals::Shutdown;
-
-/// The test stream of `--demo`; `assets/make-demo.sh` makes it.
-static DEMO: &[u8] = include_bytes!("../assets/demo.ts");
-const DEMO_LABEL: &str = "demo";
 
 /// Why the server cannot start.
 #[derive(Debug)]
@@ -54,13 +49,6 @@ pub enum ServeError {
         file: PathBuf,
         /// Why not.
         error: io::Error,
-    },
-    /// A source's URL cannot be used.
-    Source {
-        /// The serve path of the stream.
-        stream: String,
-        /// What is wrong with it.
-        error: SourceError,
     },
     /// Two resources claim the same path.
     Duplicate(Duplicate),
@@ -90,7 +78,6 @@ impl fmt::Display for ServeError {
             ServeError::UnknownHost { host, error } => write!(f, "cannot listen on {host}: {error}"),
             ServeError::Identity(error) => error.fmt(f),
             ServeError::Preamble { file, error } => write!(f, "preamble {}: {error}", file.display()),
-            ServeError::Source { stream, error } => write!(f, "remote of {stream}: {error}"),
             ServeError::Duplicate(duplicate) => {
                 write!(f, "resources {} and {} claim the same path", duplicate.first, duplicate.second)
             }
@@ -138,11 +125,10 @@ fn engine_of(config: &Config, log: &LogHandle) -> Result<Arc<Engine>, ServeError
     // edges of one origin.
     let mut seeds =
         Rng::from_seed(SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64));
-    let proxies = Proxies::from_environment();
     let mut plans = Vec::new();
     for stream in &config.streams {
         plans.push(StreamPlan {
-            sources: sources_of(stream, &proxies)?,
+            sources: Arc::clone(&stream.sources),
             config: stream.config(),
             ring: stream.ring_limits(),
             viewers: stream.viewers(),
@@ -162,7 +148,7 @@ fn engine_of(config: &Config, log: &LogHandle) -> Result<Arc<Engine>, ServeError
     let gate = Gate::new(limits, Arc::clone(&observe), notifier.on_limit());
     let (registry, orders) = Registry::new(clock, plans);
     let service = Service::new(Parts {
-        resources: resources_of(config, &proxies)?,
+        resources: resources_of(config)?,
         channels: registry.clone(),
         gate,
         observe: Arc::clone(&observe),
@@ -171,31 +157,11 @@ fn engine_of(config: &Config, log: &LogHandle) -> Result<Arc<Engine>, ServeError
     })
     .map_err(ServeError::Duplicate)?;
     let engine = Engine::new(clock, registry, orders, observe, service);
-    engine.add_chore(notifier.run(TokioNet, client_options(&proxies), config.heartbeat));
+    engine.add_chore(notifier.run(TokioNet, config.client.clone(), config.heartbeat));
     Ok(engine)
 }
 
-fn sources_of(stream: &StreamResource, proxies: &Proxies) -> Result<Arc<[Source]>, ServeError> {
-    let reading = &stream.reading;
-    let options = SourceOptions {
-        interface: reading.interface.clone(),
-        mru: reading.datagram_bytes_max as usize,
-        receive_buffer: usize::try_from(reading.receive_buffer_bytes).unwrap_or(usize::MAX),
-        looped: reading.looped,
-        connect_timeout: reading.connect_timeout,
-        proxies: proxies.clone(),
-        ..SourceOptions::default()
-    };
-    let parse = |source: &config::Source| match source {
-        config::Source::Demo => Ok(Source::recording(DEMO_LABEL, DEMO)),
-        config::Source::Url(url) => Source::parse(url.reveal(), &options),
-    };
-    let sources: Result<Vec<_>, _> = stream.sources.iter().map(parse).collect();
-    let stream = stream.endpoint.serve.label();
-    Ok(sources.map_err(|error| ServeError::Source { stream: stream.to_owned(), error })?.into())
-}
-
-fn resources_of(config: &Config, proxies: &Proxies) -> Result<Vec<Resource>, ServeError> {
+fn resources_of(config: &Config) -> Result<Vec<Resource>, ServeError> {
     let mut resources = Vec::new();
     for (id, stream) in (0..).map(StreamId).zip(&config.streams) {
         let preamble = match &stream.preamble {
@@ -216,7 +182,7 @@ fn resources_of(config: &Config, proxies: &Proxies) -> Result<Vec<Resource>, Ser
         let kind = match &document.remote {
             Document::File(path) => Static::file(path.clone(), document.cache),
             Document::Remote(target) => {
-                Static::remote(TokioNet, target.clone(), client_options(proxies), document.cache)
+                Static::remote(TokioNet, target.clone(), config.client.clone(), document.cache)
             }
         };
         resources.push(resource(&document.endpoint, Kind::Static(kind)));
@@ -235,10 +201,6 @@ fn resource(endpoint: &Endpoint, kind: Kind) -> Resource {
         headers: endpoint.headers.clone(),
         kind,
     }
-}
-
-fn client_options(proxies: &Proxies) -> ClientOptions {
-    ClientOptions { proxies: proxies.clone(), ..ClientOptions::default() }
 }
 
 fn places(address: &ListenAddress) -> Result<Vec<Place>, ServeError> {

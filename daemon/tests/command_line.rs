@@ -48,7 +48,7 @@ fn a_wrong_configuration_is_told_in_full_and_nothing_starts() {
     let expected = "\
 restreamer.json: warning: lisen: did you mean listen? (unknown key, ignored)
 restreamer.json: timeout: -1 is negative; 0 is the least
-restreamer.json: resources[0].remote: \"http://:1/\": the host is missing
+restreamer.json: resources[0].remote: no host: write scheme://host:port
 restreamer.json: 2 errors
 ";
     for args in [&[][..], &["--check"], &["restreamer.json"]] {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use restreamer::config::{Config, Report, Tuning};
+use restreamer::config::{Config, Report, StreamResource, Tuning};
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
@@ -47,7 +47,9 @@ fn the_documented_values_of_the_top_are_the_defaults() {
     let (documented, _) = Config::parse("documented", format!("{end}, {stream}").as_bytes()).unwrap();
     let (default, _) = Config::parse("empty", format!("{{ {stream}").as_bytes()).unwrap();
     let (documented, default) = (&documented.streams[0], &default.streams[0]);
-    assert_eq!(documented.reading, default.reading);
+    let options = |stream: &StreamResource| format!("{:?}", stream.options);
+    assert_eq!(options(documented), options(default));
+    assert_eq!((documented.reconnect, documented.read_timeout), (default.reconnect, default.read_timeout));
     assert_eq!(documented.ring_packets_min, default.ring_packets_min);
     assert_eq!(documented.ring_bytes_max, default.ring_bytes_max);
     assert_eq!(documented.lag_packets_min, default.lag_packets_min);

@@ -22,7 +22,6 @@ mod secret;
 mod stream;
 mod target;
 mod tuning;
-mod url;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -36,15 +35,14 @@ pub use listen::{Candidates, ListenAddress, ListenError, ListenHost, Listener, T
 pub use report::{Problem, Report};
 pub use resource::{ApiResource, Endpoint, StaticResource};
 pub use secret::Secret;
-pub use stream::{Reading, Source, StreamResource};
+pub use stream::StreamResource;
 pub use target::Document;
 pub use tuning::Tuning;
-pub use url::{Scheme, Url};
 
 use restreamer_io::api::Api;
+use restreamer_io::client::{ClientOptions, Proxies};
 use restreamer_io::notify::{Event, Notification};
 
-use access::UserList;
 use json::Value;
 use reader::{Field, Section};
 use resource::{Defaults, RESOURCE_KEYS, Resources};
@@ -67,6 +65,8 @@ pub struct Config {
     pub connections_full: u32,
     /// Between two heartbeat notifications; `None`: there are none.
     pub heartbeat: Option<Duration>,
+    /// How documents are fetched and notifications are sent.
+    pub client: ClientOptions,
     /// The streams.
     pub streams: Vec<StreamResource>,
     /// The static resources.
@@ -141,9 +141,6 @@ const TOP_KEYS: [&str; 17] = [
     "resources",
     "notifications",
 ];
-const INPUT_PACKETS_DEFAULT: u32 = 1000;
-const OUTPUT_PACKETS_DEFAULT: u32 = 400;
-const RECONNECT_DEFAULT: Duration = Duration::from_secs(10);
 const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(60);
 const PROFILE_PORT: u16 = 6060;
 const DEMO_PORT: u16 = 8000;
@@ -151,19 +148,24 @@ const DEMO_PORT: u16 = 8000;
 const THREADS_MAX: u32 = 1024;
 
 impl Config {
-    /// Reads a file. The report holds warnings and notes, no errors.
+    /// Reads a file, and the proxies towards HTTP servers from the environment. The report holds warnings and notes,
+    /// no errors.
     pub fn load(file: &Path) -> Result<(Config, Report), ConfigError> {
         let bytes = std::fs::read(file).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ConfigError::Missing { file: file.to_owned() },
             _ => ConfigError::Unreadable { file: file.to_owned(), error },
         })?;
-        Config::parse(&file.display().to_string(), &bytes)
+        Config::parse_with(&file.display().to_string(), &bytes, Proxies::from_environment())
     }
 
     /// Reads the content of a file whose name, for messages, is `file`.
     ///
-    /// Bytes that are not UTF-8 (a comment in another encoding) are replaced, with a warning.
+    /// No HTTP proxies are used. Bytes that are not UTF-8 (a comment in another encoding) are replaced, with a warning.
     pub fn parse(file: &str, content: &[u8]) -> Result<(Config, Report), ConfigError> {
+        Config::parse_with(file, content, Proxies::default())
+    }
+
+    fn parse_with(file: &str, content: &[u8], proxies: Proxies) -> Result<(Config, Report), ConfigError> {
         let text = String::from_utf8_lossy(content);
         let text = text.trim_start_matches('\u{feff}');
         let document = json::parse(text).map_err(|error| ConfigError::Syntax {
@@ -181,7 +183,7 @@ impl Config {
             let text = format!("what follows the end of the configuration, from line {line} on, is ignored");
             report.borrow_mut().warnings.push(Problem::new("", text));
         }
-        let config = Field::root(document.value, &report).section().map(Config::read);
+        let config = Field::root(document.value, &report).section().map(|top| Config::read(top, proxies));
         let report = report.into_inner();
         match config {
             Some(config) if report.errors.is_empty() => Ok((config, report)),
@@ -191,16 +193,6 @@ impl Config {
 
     /// The built-in test stream at `/demo.ts`, with `/health` and `/metrics`, on the loopback interface.
     pub fn demo() -> Config {
-        let tuning = Tuning::default();
-        let defaults = Defaults {
-            users: UserList::default(),
-            tuning,
-            input_packets: INPUT_PACKETS_DEFAULT,
-            output_packets: OUTPUT_PACKETS_DEFAULT,
-            connect_timeout: None,
-            reconnect: Some(RECONNECT_DEFAULT),
-            read_timeout: None,
-        };
         Config {
             listeners: vec![Listener { address: ListenAddress::loopback(DEMO_PORT), tls: None }],
             threads: cores(),
@@ -209,7 +201,8 @@ impl Config {
             connections_max: 0,
             connections_full: 0,
             heartbeat: None,
-            streams: vec![StreamResource::demo(Endpoint::open("/demo.ts"), &defaults)],
+            client: ClientOptions::default(),
+            streams: vec![StreamResource::demo(Endpoint::open("/demo.ts"))],
             statics: Vec::new(),
             apis: vec![
                 ApiResource { endpoint: Endpoint::open("/health"), api: Api::Health },
@@ -226,16 +219,8 @@ impl Config {
             addresses.into_iter().map(|address| Listener { address, tls: tls.clone() }).collect();
     }
 
-    fn read(mut top: Section<'_>) -> Config {
-        let defaults = Defaults {
-            users: UserList::read(&mut top),
-            tuning: Tuning::read(&mut top, &Tuning::default()),
-            input_packets: top.count("inputbuffer").unwrap_or(INPUT_PACKETS_DEFAULT),
-            output_packets: top.count("outputbuffer").unwrap_or(OUTPUT_PACKETS_DEFAULT),
-            connect_timeout: top.seconds("timeout").and_then(unless_zero),
-            reconnect: top.seconds("reconnect").map_or(Some(RECONNECT_DEFAULT), unless_zero),
-            read_timeout: top.seconds("readtimeout").and_then(unless_zero),
-        };
+    fn read(mut top: Section<'_>, proxies: Proxies) -> Config {
+        let defaults = Defaults::read(&mut top, proxies);
         // Counting costs nothing now, and the health answer must stay true.
         top.flag("nostats");
         let listeners = Listener::read(&mut top);
@@ -263,6 +248,7 @@ impl Config {
             connections_max,
             connections_full,
             heartbeat,
+            client: defaults.client,
             streams: resources.streams,
             statics: resources.statics,
             apis: resources.apis,

@@ -244,7 +244,7 @@ impl<'r> Field<'r> {
 }
 
 /// Says that `found` is none of `words`, and which it may have been meant to be.
-pub(super) fn unknown_word(found: &str, words: impl Iterator<Item = &'static str> + Clone) -> String {
+fn unknown_word(found: &str, words: impl Iterator<Item = &'static str> + Clone) -> String {
     if found.is_empty() {
         return format!("missing; expected {}", listed(words));
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use restreamer_io::answer;
 use restreamer_io::api::Api;
+use restreamer_io::client::{ClientOptions, Proxies};
 use restreamer_io::route::{Serve, StreamId};
 use restreamer_io::service::Cors;
 
@@ -15,7 +16,7 @@ use super::reader::{Field, Section};
 use super::report::nearest;
 use super::stream::StreamResource;
 use super::target::{self, Document};
-use super::tuning::{TUNING_KEYS, Tuning};
+use super::tuning::{TUNING_KEYS, Tuning, unless_zero};
 
 /// What every resource has: where it is served, to whom, and with which headers.
 #[derive(Clone, Debug)]
@@ -56,9 +57,42 @@ pub(super) struct Defaults {
     pub(super) tuning: Tuning,
     pub(super) input_packets: u32,
     pub(super) output_packets: u32,
-    pub(super) connect_timeout: Option<Duration>,
+    pub(super) client: ClientOptions,
     pub(super) reconnect: Option<Duration>,
     pub(super) read_timeout: Option<Duration>,
+}
+
+impl Defaults {
+    pub(super) fn read(top: &mut Section<'_>, proxies: Proxies) -> Defaults {
+        let standard = Defaults::default();
+        Defaults {
+            users: UserList::read(top),
+            tuning: Tuning::read(top, &standard.tuning),
+            input_packets: top.count("inputbuffer").unwrap_or(standard.input_packets),
+            output_packets: top.count("outputbuffer").unwrap_or(standard.output_packets),
+            client: ClientOptions {
+                timeout: top.seconds("timeout").and_then(unless_zero),
+                proxies,
+                ..standard.client
+            },
+            reconnect: top.seconds("reconnect").map_or(standard.reconnect, unless_zero),
+            read_timeout: top.seconds("readtimeout").and_then(unless_zero),
+        }
+    }
+}
+
+impl Default for Defaults {
+    fn default() -> Defaults {
+        Defaults {
+            users: UserList::default(),
+            tuning: Tuning::default(),
+            input_packets: 1000,
+            output_packets: 400,
+            client: ClientOptions::default(),
+            reconnect: Some(Duration::from_secs(10)),
+            read_timeout: None,
+        }
+    }
 }
 
 /// The resources, by kind, each kind in the order of the file.

@@ -1,23 +1,27 @@
 //! A `resource` of type `stream`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use restreamer_core::{Join, Policy, RingLimits, StreamConfig, UpstreamConfig};
 use restreamer_io::fanout::ViewerConfig;
+use restreamer_io::ingest::{Source, SourceError, SourceOptions};
 
 use super::json::Value;
 use super::reader::{Field, Section};
+use super::report::nearest;
 use super::resource::{Defaults, Endpoint};
 use super::tuning::Tuning;
-use super::url::{Scheme, Url};
 
 /// Bytes of one transport-stream packet (ISO/IEC 13818-1 §2.4.3.2).
 const PACKET_BYTES: u64 = 188;
 /// What a ring may hold unless `ringlimit` says otherwise.
 const RING_BYTES_MAX_DEFAULT: u64 = 16 * 1024 * 1024;
-/// The payload of an Ethernet frame.
-const DATAGRAM_BYTES_DEFAULT: u32 = 1500;
+const SCHEMES: [&str; 10] =
+    ["http", "https", "tcp", "udp", "rtp", "file", "unix", "unixgram", "unixpacket", "fork"];
+/// The built-in test stream; `assets/make-demo.sh` makes it.
+static DEMO: &[u8] = include_bytes!("../../assets/demo.ts");
 /// No datagram that the kernel hands out is larger.
 const DATAGRAM_BYTES_MAX: u32 = 64 * 1024;
 
@@ -27,9 +31,13 @@ pub struct StreamResource {
     /// Where it is served.
     pub endpoint: Endpoint,
     /// Where it comes from, in the order of the file; never empty.
-    pub sources: Vec<Source>,
-    /// How the sources are read.
-    pub reading: Reading,
+    pub sources: Arc<[Source]>,
+    /// With what they were read.
+    pub options: SourceOptions,
+    /// From the start of one attempt on a source to the next one; `None`: each source is tried once.
+    pub reconnect: Option<Duration>,
+    /// Silence after which a source is closed; `None`: never.
+    pub read_timeout: Option<Duration>,
     /// How it behaves towards sources and viewers.
     pub tuning: Tuning,
     /// Packets that the ring holds at least (`inputbuffer`).
@@ -42,88 +50,44 @@ pub struct StreamResource {
     pub preamble: Option<PathBuf>,
 }
 
-/// Where a stream comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// From a URL with one of [`Scheme::SOURCES`].
-    Url(Url),
-    /// From the program itself: the built-in test stream.
-    Demo,
-}
-
-/// How the sources of a stream are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// The network interface on which multicast groups are joined; `None`: the system chooses.
-    pub interface: Option<String>,
-    /// The largest datagram (`mru`).
-    pub datagram_bytes_max: u32,
-    /// The kernel's receive buffer of datagram sockets.
-    pub receive_buffer_bytes: u64,
-    /// A regular file starts again at its end without a jump in time.
-    pub looped: bool,
-    /// The longest that connecting, the TLS handshake and the response head may take; `None`: no limit.
-    pub connect_timeout: Option<Duration>,
-    /// From the start of one attempt on a source to the next one; `None`: each source is tried once.
-    pub reconnect: Option<Duration>,
-    /// Silence after which a source is closed; `None`: never.
-    pub read_timeout: Option<Duration>,
-}
-
 impl StreamResource {
     /// Reads what only a stream has; `endpoint` has been read.
     pub(super) fn read(section: &mut Section<'_>, endpoint: Endpoint, defaults: &Defaults) -> StreamResource {
-        let sources = sources(section);
-        let tuning = Tuning::read(section, &defaults.tuning);
-        let looped = section.flag("loop").unwrap_or(false);
-        let has = |schemes: &[Scheme]| {
-            sources.iter().any(|source| matches!(source, Source::Url(url) if schemes.contains(&url.scheme())))
+        let standard = defaults.source_options();
+        let options = SourceOptions {
+            interface: section.text("clientinterface"),
+            mru: section.take("mru").and_then(mru).unwrap_or(standard.mru),
+            looped: section.flag("loop").unwrap_or(false),
+            ..standard
         };
-        if looped && !has(&[Scheme::File]) {
-            section.warning("loop", "has no effect: no remote is a file");
-        }
-        let interface = section.text("clientinterface");
-        if interface.is_some() && !has(&[Scheme::Udp, Scheme::Rtp]) {
-            section.warning("clientinterface", "has no effect: no remote is udp or rtp");
-        }
+        let tuning = Tuning::read(section, &defaults.tuning);
         StreamResource {
-            ring_bytes_max: ring_bytes_max(section, &tuning, defaults),
             endpoint,
-            sources,
-            reading: Reading {
-                interface,
-                datagram_bytes_max: section.take("mru").map_or(DATAGRAM_BYTES_DEFAULT, mru),
-                receive_buffer_bytes: u64::from(defaults.input_packets) * PACKET_BYTES,
-                looped,
-                connect_timeout: defaults.connect_timeout,
-                reconnect: defaults.reconnect,
-                read_timeout: defaults.read_timeout,
-            },
-            tuning,
+            sources: sources(section, &options),
+            options,
+            reconnect: defaults.reconnect,
+            read_timeout: defaults.read_timeout,
             ring_packets_min: defaults.input_packets,
+            ring_bytes_max: ring_bytes_max(section, &tuning, defaults),
             lag_packets_min: defaults.output_packets,
+            tuning,
             preamble: section.text("preamble").map(PathBuf::from),
         }
     }
 
     /// The built-in test stream.
-    pub(super) fn demo(endpoint: Endpoint, defaults: &Defaults) -> StreamResource {
+    pub(super) fn demo(endpoint: Endpoint) -> StreamResource {
+        let defaults = Defaults::default();
         StreamResource {
             endpoint,
-            sources: vec![Source::Demo],
-            reading: Reading {
-                interface: None,
-                datagram_bytes_max: DATAGRAM_BYTES_DEFAULT,
-                receive_buffer_bytes: u64::from(defaults.input_packets) * PACKET_BYTES,
-                looped: true,
-                connect_timeout: defaults.connect_timeout,
-                reconnect: defaults.reconnect,
-                read_timeout: defaults.read_timeout,
-            },
-            tuning: defaults.tuning.clone(),
+            sources: Arc::new([Source::recording("demo", DEMO)]),
+            options: defaults.source_options(),
+            reconnect: defaults.reconnect,
+            read_timeout: defaults.read_timeout,
             ring_packets_min: defaults.input_packets,
             ring_bytes_max: RING_BYTES_MAX_DEFAULT,
             lag_packets_min: defaults.output_packets,
+            tuning: defaults.tuning,
             preamble: None,
         }
     }
@@ -134,8 +98,8 @@ impl StreamResource {
             upstream: UpstreamConfig {
                 sources: self.sources.len(),
                 order: self.tuning.order,
-                reconnect: self.reading.reconnect,
-                read_timeout: self.reading.read_timeout,
+                reconnect: self.reconnect,
+                read_timeout: self.read_timeout,
             },
             grace: self.tuning.grace,
             latency: self.tuning.latency,
@@ -169,35 +133,61 @@ impl StreamResource {
     }
 }
 
+impl Defaults {
+    fn source_options(&self) -> SourceOptions {
+        let receive_buffer = u64::from(self.input_packets) * PACKET_BYTES;
+        SourceOptions {
+            receive_buffer: usize::try_from(receive_buffer).unwrap_or(usize::MAX),
+            connect_timeout: self.client.timeout,
+            proxies: self.client.proxies.clone(),
+            tls: self.client.tls.clone(),
+            ..SourceOptions::default()
+        }
+    }
+}
+
 /// `remote`, then `remotes`.
-fn sources(section: &mut Section<'_>) -> Vec<Source> {
+fn sources(section: &mut Section<'_>, options: &SourceOptions) -> Arc<[Source]> {
     let remote = section.take("remote").filter(|field| *field.value() != Value::Text(String::new()));
     let listed: Vec<_> = remote.into_iter().chain(section.list("remotes")).collect();
     if listed.is_empty() {
         section.error("remote", "is missing; a stream needs a URL to come from");
     }
-    listed.iter().filter_map(|field| url(field, &Scheme::SOURCES)).map(Source::Url).collect()
+    let has = |schemes: &[&str]| {
+        let scheme = |field: &Field<'_>| Some(field.text()?.trim().split_once("://")?.0.to_ascii_lowercase());
+        listed.iter().filter_map(scheme).any(|scheme| schemes.contains(&scheme.as_str()))
+    };
+    if options.looped && !has(&["file"]) {
+        section.warning("loop", "has no effect: no remote is a file");
+    }
+    if options.interface.is_some() && !has(&["udp", "rtp"]) {
+        section.warning("clientinterface", "has no effect: no remote is udp or rtp");
+    }
+    listed.iter().filter_map(|field| source(field, options)).collect()
 }
 
-/// Reads a URL; an error names the field.
-fn url(field: &Field<'_>, schemes: &[Scheme]) -> Option<Url> {
-    match Url::parse(field.text()?, schemes) {
-        Ok(url) => Some(url),
-        Err(wrong) => field.fails(wrong),
+/// The errors do not repeat the URL, because nobody knows where in a mistyped one the password is.
+fn source(field: &Field<'_>, options: &SourceOptions) -> Option<Source> {
+    match Source::parse(field.text()?, options) {
+        Ok(source) => Some(source),
+        Err(error) => {
+            let meant = match &error {
+                SourceError::UnknownScheme(scheme) => nearest(scheme, SCHEMES),
+                _ => None,
+            };
+            let hint = meant.map_or_else(String::new, |scheme| format!(" (did you mean {scheme}?)"));
+            field.fails(format!("{error}{hint}"))
+        }
     }
 }
 
 /// A datagram size; 0 stands for the default.
-fn mru(field: Field<'_>) -> u32 {
-    match field.count(0..=DATAGRAM_BYTES_MAX) {
-        None | Some(0) => DATAGRAM_BYTES_DEFAULT,
-        Some(bytes) => {
-            if u64::from(bytes) < PACKET_BYTES {
-                field.warning(format!("{bytes} bytes do not hold one packet ({PACKET_BYTES} bytes)"));
-            }
-            bytes
-        }
+fn mru(field: Field<'_>) -> Option<usize> {
+    let bytes = field.count(0..=DATAGRAM_BYTES_MAX).filter(|bytes| *bytes > 0)?;
+    if u64::from(bytes) < PACKET_BYTES {
+        field.warning(format!("{bytes} bytes do not hold one packet ({PACKET_BYTES} bytes)"));
     }
+    usize::try_from(bytes).ok()
 }
 
 /// The ring's limit: as configured, or the default, which grows with the buffers.

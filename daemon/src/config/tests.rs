@@ -22,6 +22,10 @@ fn lines(problems: &[Problem]) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 
+fn labels(stream: &StreamResource) -> Vec<String> {
+    stream.sources.iter().map(|source| source.label().to_owned()).collect()
+}
+
 /// One stream with more keys, and more keys at the top.
 fn with_stream(top: &str, stream: &str) -> String {
     format!(
@@ -47,10 +51,10 @@ fn a_stream_has_the_defaults_of_the_contract() {
     let stream = &config.streams[0];
     assert_eq!(stream.endpoint.serve.label(), "/a.ts");
     assert_eq!(stream.endpoint.authentication, Authentication::Open);
-    assert_eq!(stream.reading.reconnect, Some(Duration::from_secs(10)));
-    assert_eq!((stream.reading.connect_timeout, stream.reading.read_timeout), (None, None));
-    assert_eq!(stream.reading.datagram_bytes_max, 1500);
-    assert_eq!(stream.reading.receive_buffer_bytes, 188_000);
+    assert_eq!(stream.reconnect, Some(Duration::from_secs(10)));
+    assert_eq!((stream.options.connect_timeout, stream.read_timeout), (None, None));
+    assert_eq!(stream.options.mru, 1500);
+    assert_eq!(stream.options.receive_buffer, 188_000);
     assert_eq!((stream.ring_packets_min, stream.lag_packets_min), (1000, 400));
     assert_eq!(stream.ring_bytes_max, 16 * 1024 * 1024);
     assert_eq!(stream.tuning.grace, Duration::from_secs(15));
@@ -211,13 +215,13 @@ notifications[1].authentication.user: is missing
 resources[0].type: unknown "steam": did you mean stream?
 resources[1].type: is missing; expected stream, static or api
 resources[2].serve: "news.ts": a serve path begins with / or with host/
-resources[2].remote: "htp://o/": scheme unknown "htp": did you mean http?
-resources[3].remotes[0]: "udp://1.2.3.4": the port is missing
+resources[2].remote: unknown scheme "htp": use http, https, tcp, udp, rtp, file, unix, unixgram, unixpacket or fork (did you mean http?)
+resources[3].remotes[0]: no port: write scheme://host:port
 resources[3].remotes[1]: expected a string, found a number
 resources[4].serve: "/a.ts" is what resources[3] serves already
-resources[4].remote: is missing; a stream needs a URL to come from
-resources[4].loop: expected true or false, found a number
 resources[4].mru: 70000 is not between 0 and 65536
+resources[4].loop: expected true or false, found a number
+resources[4].remote: is missing; a stream needs a URL to come from
 resources[5].cache: expected a number, found a string
 resources[5].remote: unknown scheme "udp"; expected file, http or https
 resources[6].api: unknown "healt": did you mean health?
@@ -305,10 +309,10 @@ fn the_ring_holds_what_the_buffers_ask_for() {
 #[test]
 fn reconnect_0_tries_each_source_once() {
     let (config, _) = read(&with_stream(r#""reconnect": 0, "timeout": 3, "readtimeout": 4,"#, ""));
-    let reading = &config.streams[0].reading;
-    assert_eq!(reading.reconnect, None);
-    assert_eq!(reading.connect_timeout, Some(Duration::from_secs(3)));
-    assert_eq!(reading.read_timeout, Some(Duration::from_secs(4)));
+    let stream = &config.streams[0];
+    assert_eq!(stream.reconnect, None);
+    assert_eq!(stream.options.connect_timeout, Some(Duration::from_secs(3)));
+    assert_eq!(stream.read_timeout, Some(Duration::from_secs(4)));
 }
 
 #[test]
@@ -324,8 +328,7 @@ fn remote_comes_before_remotes_and_user_before_users() {
     );
     let stream = &config.streams[0];
     let urls = ["tcp://h:1", "tcp://h:2", "tcp://h:3"];
-    let sources = urls.map(|url| Source::Url(Url::parse(url, &Scheme::SOURCES).unwrap()));
-    assert_eq!(stream.sources, sources);
+    assert_eq!(labels(stream), urls);
     let users = [("b", "2"), ("c", "3"), ("a", "1")]
         .map(|(name, password)| User { name: name.into(), password: Secret::new(password) });
     let basic = Authentication::Basic { realm: "r".into(), users: users.to_vec() };
@@ -481,7 +484,7 @@ fn the_demonstration_needs_no_file() {
     let config = Config::demo();
     assert_eq!(config.listeners[0].address.to_string(), "127.0.0.1:8000");
     assert_eq!(config.streams[0].endpoint.serve.label(), "/demo.ts");
-    assert_eq!(config.streams[0].sources, [Source::Demo]);
+    assert_eq!(labels(&config.streams[0]), ["demo"]);
     assert_eq!(
         config.apis.iter().map(|api| api.endpoint.serve.label()).collect::<Vec<_>>(),
         ["/health", "/metrics"]
@@ -537,4 +540,48 @@ fn a_static_resource_is_a_file_or_a_page() {
     for (remote, wrong) in table {
         assert_eq!(read(remote).unwrap_err().to_string(), format!("x: resources[0].remote: {wrong}"));
     }
+}
+
+#[test]
+fn every_scheme_is_read() {
+    let table = [
+        ("http://origin.example/news.ts", "http://origin.example/news.ts"),
+        ("HTTP://user:hunter2@[2001:db8::1]:8080/news.ts?x=1", "HTTP://[2001:db8::1]:8080/news.ts?x=1"),
+        ("https://origin.example", "https://origin.example"),
+        ("file:///srv/loop.ts", "file:///srv/loop.ts"),
+        ("tcp://origin.example:5000", "tcp://origin.example:5000"),
+        ("udp://239.1.1.1:5000", "udp://239.1.1.1:5000"),
+        ("udp://192.0.2.7@232.1.1.1:5000", "udp://192.0.2.7@232.1.1.1:5000"),
+        ("udp://[ff15::1]:5000", "udp://[ff15::1]:5000"),
+        ("rtp://@239.1.1.1:5000", "rtp://239.1.1.1:5000"),
+        ("unix:///run/ts.sock", "unix:///run/ts.sock"),
+        ("unixgram:///run/ts.sock", "unixgram:///run/ts.sock"),
+        ("unixpacket:///run/ts.sock", "unixpacket:///run/ts.sock"),
+    ];
+    for (url, label) in table {
+        let (config, _) = read(
+            &with_stream("", &format!(r#""remote": "{url}","#))
+                .replace(r#", "remote": "http://origin/a""#, ""),
+        );
+        assert_eq!(labels(&config.streams[0]), [label]);
+    }
+}
+
+#[test]
+fn keys_that_no_source_of_the_stream_heeds_are_warned_of() {
+    let (config, report) = read(&with_stream("", r#""loop": true, "clientinterface": "eth0", "mru": 100,"#));
+    assert_eq!(config.streams[0].options.mru, 100);
+    assert_eq!(
+        lines(&report.warnings),
+        [
+            "resources[0].mru: 100 bytes do not hold one packet (188 bytes)",
+            "resources[0].loop: has no effect: no remote is a file",
+            "resources[0].clientinterface: has no effect: no remote is udp or rtp",
+        ]
+    );
+    let heeded =
+        r#""loop": true, "clientinterface": "eth0", "mru": 0, "remotes": ["FILE:///x", "udp://:1"],"#;
+    let (config, report) = read(&with_stream("", heeded));
+    assert_eq!(config.streams[0].options.mru, 1500);
+    assert_eq!(report, Report::default());
 }

@@ -16,8 +16,8 @@
 //! - The message is lower case and constant; what changes goes into fields, so that lines can be counted.
 //! - A duration is in nanoseconds, in a field `duration`. `time` and `level` are set here; fields of these names
 //!   are overwritten.
-//! - Spans are not written. Secrets are not logged: [`Secret`](crate::config::Secret) and
-//!   [`Url`](crate::config::Url) print without them.
+//! - Spans are not written. Secrets are not logged: [`Secret`](crate::config::Secret),
+//!   sources and targets print without them.
 //! - Text from outside may be put into a field as it is: control characters are escaped, and a value longer than
 //!   [`VALUE_BYTES_MAX`] is cut.
 //!

@@ -33,7 +33,7 @@ pub struct Args {
 
     /// Listen here instead of where the configuration says; may be given several times
     ///
-    /// host:port, :port for all interfaces, [v6]:port, or unix:/path/of/socket.
+    /// host:port, :port for all interfaces, `[v6]:port`, or unix:/path/of/socket.
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<ListenAddress>,
 

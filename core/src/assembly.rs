@@ -12,10 +12,10 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::access::{AccessCounts, AccessDetector, AccessKind, Decision, FALLBACK_WAIT};
+use crate::quality::{Quality, QualityCounts};
 use crate::segment::Segment;
 use crate::time::{Duration, Instant};
-use crate::ts::continuity::{Continuity, Verdict};
-use crate::ts::{PACKET_BYTES, Packet, Pid, PidSet, PsiTracker, SYNC_BYTE};
+use crate::ts::{Continuity, PACKET_BYTES, Packet, Pid, PidSet, PsiTracker, SYNC_BYTE};
 
 /// A segment is closed before it would get larger than this, except for what a seam adds to its first one.
 pub const SEGMENT_BYTES_MAX: usize = 64 << 10;
@@ -28,7 +28,7 @@ pub(crate) struct Assembly {
     access: AccessDetector,
     psi: PsiTracker,
     continuity: Continuity,
-    counts: PacketCounts,
+    quality: Quality,
     buffer: BytesMut,
     head: Head,
     candidate: Option<Candidate>,
@@ -36,15 +36,6 @@ pub(crate) struct Assembly {
     is_gated: bool,
     /// PIDs that have been told of the latest seam; `None` while there was no seam.
     told: Option<PidSet>,
-}
-
-/// What was wrong with single packets; counts only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PacketCounts {
-    /// Continuity counters that did not follow (Continuity_count_error, ETSI TR 101 290 §5.2.1, 1.4).
-    pub continuity_errors: u64,
-    /// Packets that were damaged before they arrived (Transport_error, ETSI TR 101 290 §5.2.2, 2.1).
-    pub transport_errors: u64,
 }
 
 /// What is known about the first packet in the buffer.
@@ -70,7 +61,7 @@ impl Assembly {
             access: AccessDetector::new(FALLBACK_WAIT),
             psi: PsiTracker::new(),
             continuity: Continuity::new(),
-            counts: PacketCounts::default(),
+            quality: Quality::new(),
             buffer: BytesMut::new(),
             head: Head::default(),
             candidate: None,
@@ -89,6 +80,7 @@ impl Assembly {
         self.access.reset();
         self.psi.reset();
         self.continuity.reset();
+        self.quality.reset();
     }
 
     /// No more packets follow on this connection.
@@ -110,8 +102,9 @@ impl Assembly {
         if self.buffer.is_empty() {
             self.head = Head { at: now, psi: self.psi.raw(), ..Head::default() };
         }
-        self.count(&packet);
-        self.psi.push(&packet);
+        let continuity = self.continuity.check(&packet);
+        let change = self.psi.push(&packet);
+        self.quality.push(now, &packet, continuity, change, &self.psi);
         let verdict = self.access.push(now, &packet, &self.psi);
         if verdict.candidate {
             if self.is_gated {
@@ -160,15 +153,9 @@ impl Assembly {
         self.access.counts()
     }
 
-    /// What was wrong with single packets so far.
-    pub(crate) fn packet_counts(&self) -> PacketCounts {
-        self.counts
-    }
-
-    fn count(&mut self, packet: &Packet<'_>) {
-        let is_gap = matches!(self.continuity.check(packet), Verdict::Gap { .. });
-        self.counts.continuity_errors += u64::from(is_gap);
-        self.counts.transport_errors += u64::from(packet.transport_error());
+    /// What a measuring receiver would complain about so far.
+    pub(crate) fn quality(&self) -> QualityCounts {
+        self.quality.counts()
     }
 
     /// The candidate is an access point: what lies before it is published, and a segment starts with it.

@@ -47,11 +47,12 @@ pub mod viewer;
 
 pub use access::{AccessCounts, AccessDetector, AccessKind};
 pub use admission::{Admission, AdmissionLimits, LimitEvent, Peer, Refusal, Ticket};
-pub use assembly::{PacketCounts, SEGMENT_BYTES_MAX};
+pub use assembly::SEGMENT_BYTES_MAX;
 pub use cause::{CloseCause, CloseKind};
 pub use event::StreamEvent;
 pub use framer::{Framer, FramerStats, PacketForm};
 pub use policy::{Join, Policy, Slow};
+pub use quality::QualityCounts;
 pub use ring::{Ring, RingLimits};
 pub use rng::Rng;
 pub use segment::Segment;

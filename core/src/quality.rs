@@ -62,6 +62,24 @@ pub struct QualityCounts {
     pub cat_errors: u64,
 }
 
+impl QualityCounts {
+    /// Every counter with its name in metrics.
+    pub fn by_name(&self) -> [(&'static str, u64); 10] {
+        [
+            ("pat", self.pat_errors),
+            ("continuity", self.continuity_errors),
+            ("pmt", self.pmt_errors),
+            ("pid", self.pid_errors),
+            ("transport", self.transport_errors),
+            ("crc", self.crc_errors),
+            ("pcr_repetition", self.pcr_repetition_errors),
+            ("pcr_discontinuity", self.pcr_discontinuity_errors),
+            ("pts", self.pts_errors),
+            ("cat", self.cat_errors),
+        ]
+    }
+}
+
 /// Watches one stream. Memory: 8 KiB and about 100 bytes for each of up to [`WATCHED_MAX`] PIDs; a packet costs one
 /// look-up, and one comparison for each thing expected of its PID.
 #[derive(Clone, Debug)]

@@ -8,10 +8,11 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::access::AccessCounts;
-use crate::assembly::{Assembly, PacketCounts};
+use crate::assembly::Assembly;
 use crate::cause::CloseCause;
 use crate::event::StreamEvent;
 use crate::framer::FramerStats;
+use crate::quality::QualityCounts;
 use crate::segment::Segment;
 use crate::time::{Duration, Instant};
 use crate::upstream::{ConnId, Role, Upstream, UpstreamConfig};
@@ -217,9 +218,9 @@ impl Stream {
         &self.stats
     }
 
-    /// What was wrong with single packets so far.
-    pub fn packet_counts(&self) -> PacketCounts {
-        self.assembly.packet_counts()
+    /// What a measuring receiver would complain about so far.
+    pub fn quality(&self) -> QualityCounts {
+        self.assembly.quality()
     }
 
     /// Access points found so far.

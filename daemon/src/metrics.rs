@@ -11,9 +11,10 @@ use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, Registry, TextEncoder};
+use restreamer_core::AccessCounts;
 use restreamer_io::api::Metrics;
 use restreamer_io::ingest::Oddity;
-use restreamer_io::observe::{EndReason, Observe, SourceCounters, StreamCounters};
+use restreamer_io::observe::{Analysis, EndReason, Observe, SourceCounters, StreamCounters};
 
 use crate::log::LogHandle;
 
@@ -114,6 +115,7 @@ impl Collector for Streams {
             "Responses that ended, by reason.",
             ends.collect(),
         ));
+        families.extend(analyses(streams));
         let dropped = vec![metric(COUNTER, &[], self.log.lines_dropped())];
         let help = "Log lines dropped because their sink did not keep up.";
         families.push(family("restreamer_log_lines_dropped_total", COUNTER, help, dropped));
@@ -121,6 +123,52 @@ impl Collector for Streams {
         families.retain(|family| !family.get_metric().is_empty());
         families
     }
+}
+
+/// What the packets themselves are like.
+fn analyses(streams: &[StreamCounters]) -> [MetricFamily; 4] {
+    let rows = |label: &'static str, read: fn(&Analysis) -> Vec<(&'static str, u64)>| {
+        let of_stream = move |stream: &StreamCounters| {
+            let labelled =
+                |(name, value)| metric(COUNTER, &[("stream", &*stream.label), (label, name)], value);
+            read(&stream.analysis()).into_iter().map(labelled).collect::<Vec<_>>()
+        };
+        streams.iter().flat_map(of_stream).collect()
+    };
+    let skipped = streams
+        .iter()
+        .map(|stream| metric(COUNTER, &[("stream", &stream.label)], stream.analysis().framing.skipped_bytes));
+    [
+        family(
+            "restreamer_skipped_bytes_total",
+            COUNTER,
+            "Bytes received that belong to no whole packet.",
+            skipped.collect(),
+        ),
+        family(
+            "restreamer_sync_errors_total",
+            COUNTER,
+            "TS_sync_loss and Sync_byte_error of ETSI TR 101 290, 1.1 and 1.2.",
+            rows("check", |found| {
+                vec![("sync_loss", found.framing.sync_losses), ("sync_byte", found.framing.sync_byte_errors)]
+            }),
+        ),
+        family(
+            "restreamer_quality_errors_total",
+            COUNTER,
+            "First- and second-priority errors of ETSI TR 101 290 from 1.3 on, by check.",
+            rows("check", |found| found.quality.by_name().to_vec()),
+        ),
+        family(
+            "restreamer_access_points_total",
+            COUNTER,
+            "Random access points, by how they were recognised.",
+            rows("kind", |found| {
+                let AccessCounts { indicator, sniffed, fallback } = found.access;
+                vec![("indicator", indicator), ("sniffed", sniffed), ("fallback", fallback)]
+            }),
+        ),
+    ]
 }
 
 fn family(name: &str, kind: MetricType, help: &str, rows: Vec<Metric>) -> MetricFamily {

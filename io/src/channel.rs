@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::ingest::{self, Note, Sink, Source};
 use crate::net::Net;
-use crate::observe::{Observe, StreamCounters};
+use crate::observe::{Analysis, Observe, StreamCounters};
 use crate::published::Published;
 use crate::route::StreamId;
 
@@ -206,6 +206,13 @@ impl Core {
             }
         }
         self.count(&inner.stream, now);
+        if is_news {
+            self.counters().set_analysis(Analysis {
+                framing: inner.stream.stats().framing,
+                quality: inner.stream.quality(),
+                access: inner.stream.access_counts(),
+            });
+        }
         drop(inner);
         if is_news {
             self.published.announce();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use restreamer_core::{AccessCounts, FramerStats, QualityCounts};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::ingest::Oddity;
@@ -131,14 +132,33 @@ pub struct StreamCounters {
     pub flushes: Counter,
     /// Bytes that the ring holds now.
     pub ring_bytes: Gauge,
-    /// How far the slowest viewer was behind the live edge when it was last looked at, in nanoseconds.
-    pub lag_ns_max: Gauge,
     /// One entry per source, in the order of the configuration.
     pub sources: Box<[SourceCounters]>,
     ended: [Counter; EndReason::ALL.len()],
+    analysis: Mutex<Analysis>,
+}
+
+/// What core has found out about the packets of a stream; all of it only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Analysis {
+    /// Packets found and bytes left out.
+    pub framing: FramerStats,
+    /// What a measuring receiver would complain about.
+    pub quality: QualityCounts,
+    /// Random access points.
+    pub access: AccessCounts,
 }
 
 impl StreamCounters {
+    /// What core has found out about the packets, up to the last segment.
+    pub fn analysis(&self) -> Analysis {
+        *self.analysis.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_analysis(&self, analysis: Analysis) {
+        *self.analysis.lock().unwrap_or_else(PoisonError::into_inner) = analysis;
+    }
+
     /// Responses that ended for this reason.
     pub fn ended(&self, reason: EndReason) -> &Counter {
         &self.ended[reason as usize]

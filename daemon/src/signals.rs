@@ -72,8 +72,11 @@ impl Signals {
                 _ = self.terminate.recv() => SignalKind::terminate(),
                 _ = self.interrupt.recv() => SignalKind::interrupt(),
                 _ = self.reopen.recv() => {
-                    log.reopen();
-                    tracing::info!(module = "main", event = "log_reopened", "the log file was opened again");
+                    if log.reopen() {
+                        tracing::info!(module = "main", event = "log_reopened", "the log file was opened again");
+                    } else {
+                        tracing::info!(module = "main", event = "log_kept", "there is no log file to open again");
+                    }
                     continue;
                 }
             };

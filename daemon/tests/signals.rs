@@ -129,7 +129,7 @@ fn sigusr1_without_a_log_file_ends_nothing() {
     let mut process = Process::start("", false);
     for _ in 0..3 {
         process.send(libc::SIGUSR1);
-        process.wait_for("log_reopened");
+        process.wait_for("log_kept");
     }
     process.send(libc::SIGTERM);
     assert_eq!(process.end(), Ok(0));

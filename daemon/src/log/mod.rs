@@ -60,6 +60,7 @@ pub struct Log {
 #[derive(Clone, Debug)]
 pub struct LogHandle {
     queue: Arc<Queue>,
+    is_file: bool,
 }
 
 impl Log {
@@ -67,7 +68,7 @@ impl Log {
     pub fn open(target: &LogTarget) -> io::Result<Log> {
         let mut sink = Sink::open(target)?;
         let queue = Arc::new(Queue::default());
-        let handle = LogHandle { queue: Arc::clone(&queue) };
+        let handle = LogHandle { queue: Arc::clone(&queue), is_file: *target != LogTarget::Stdout };
         thread::Builder::new().name("log".to_owned()).spawn(move || sink.drain(&queue))?;
         Ok(Log { handle })
     }
@@ -110,9 +111,12 @@ impl Drop for Log {
 
 impl LogHandle {
     /// Opens the log file again, under its name: lines that are queued by now go to the old file, later ones to the
-    /// new. Nothing happens on standard output.
-    pub fn reopen(&self) {
-        self.queue.reopen();
+    /// new. Nothing happens on standard output. Whether there is a file.
+    pub fn reopen(&self) -> bool {
+        if self.is_file {
+            self.queue.reopen();
+        }
+        self.is_file
     }
 
     /// Lines lost since the start, because the sink stalled or failed.

@@ -39,7 +39,7 @@ fn log_to_pipe() -> (LogHandle, File) {
     let (reader, writer) = io::pipe().unwrap();
     let mut sink = Sink::to(File::from(OwnedFd::from(writer)));
     let queue = Arc::new(Queue::default());
-    let handle = LogHandle { queue: Arc::clone(&queue) };
+    let handle = LogHandle { queue: Arc::clone(&queue), is_file: false };
     thread::spawn(move || sink.drain(&queue));
     (handle, File::from(OwnedFd::from(reader)))
 }

@@ -127,7 +127,7 @@ impl SyntheticStream {
             && index <= self.index
         {
             self.changes.pop_front();
-            self.apply(change);
+            self.change(change);
         }
         let at = self.next_at();
         let (content, mut bytes) = self.choose();
@@ -156,6 +156,25 @@ impl SyntheticStream {
         let mut out = Vec::new();
         self.append(packets, &mut out);
         out
+    }
+
+    /// Something happens to the stream before its next packet.
+    pub fn change(&mut self, change: Change) {
+        match change {
+            Change::PsiVersion => self.next_psi_version(),
+            Change::VideoPid(pid) => {
+                if let Some(video) = &mut self.video {
+                    video.move_to(pid);
+                }
+                self.next_psi_version();
+            }
+            Change::ClockJump { ticks, flagged } => {
+                self.base_ticks = self.base_ticks.wrapping_add_signed(ticks) % (1 << 33);
+                self.pcr_flagged |= flagged;
+                self.pcr_due_ns = 0;
+            }
+            Change::Scrambled(scrambled) => self.scrambled = scrambled,
+        }
     }
 
     /// When the next packet is due.
@@ -216,24 +235,6 @@ impl SyntheticStream {
             return (if key { Content::Key } else { Content::Video }, packet);
         }
         (Content::Null, self.null)
-    }
-
-    fn apply(&mut self, change: Change) {
-        match change {
-            Change::PsiVersion => self.next_psi_version(),
-            Change::VideoPid(pid) => {
-                if let Some(video) = &mut self.video {
-                    video.move_to(pid);
-                }
-                self.next_psi_version();
-            }
-            Change::ClockJump { ticks, flagged } => {
-                self.base_ticks = self.base_ticks.wrapping_add_signed(ticks) % (1 << 33);
-                self.pcr_flagged |= flagged;
-                self.pcr_due_ns = 0;
-            }
-            Change::Scrambled(scrambled) => self.scrambled = scrambled,
-        }
     }
 
     fn next_psi_version(&mut self) {

@@ -1,2 +1,25 @@
-//! sim
-fn main() {}
+//! Runs the daemon's machines in virtual time: scenarios, swarms of seeds, replays.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(cli::run::Run),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(run) => run.run(),
+    }
+}

@@ -1,0 +1,159 @@
+//! What one viewer has received, as far as the checkers need to know.
+
+use restreamer_core::ts::PACKET_BYTES;
+use restreamer_core::{Policy, Ring, Segment};
+
+use super::fresh::Freshness;
+use super::whole::Alignment;
+use super::{Verdict, fresh, legal, whole};
+
+/// The ring as it was when the viewer read it, and the rules that he is under.
+#[derive(Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    /// The fan-out's copy.
+    pub ring: &'a Ring,
+    /// His policy.
+    pub policy: &'a Policy,
+}
+
+/// A run of bytes that a socket took, and where they come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Run<'a> {
+    /// The rest of a packet, copied out earlier.
+    Rest(&'a [u8]),
+    /// Of the tables before a segment.
+    Tables { all: &'a [u8], from: usize, to: usize },
+    /// Of a segment.
+    Packets { sequence: u64, segment: &'a Segment, from: usize, to: usize },
+}
+
+/// Where a viewer is in his stream, and how he got there.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// The segment that goes on where he is.
+    pub(crate) sequence: u64,
+    /// Packets of the stream before his place.
+    pub(crate) packet: u64,
+    /// Bytes of that segment which he has, whole packets.
+    pub(crate) offset: u32,
+    /// He is between two packets and has nothing to wait for: what follows is the next segment.
+    is_plain: bool,
+    /// The last packets were left out for him.
+    pub(crate) after_skip: bool,
+    details: Option<Box<Details>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Details {
+    pub(crate) alignment: Alignment,
+    pub(crate) freshness: Freshness,
+    pub(crate) packets_skipped: u64,
+    pub(crate) gaps: u64,
+}
+
+impl Record {
+    /// He was given a place: his next bytes come from there.
+    pub(crate) fn join(&mut self, scene: Scene<'_>) {
+        let place = fresh::join_place(scene);
+        self.sequence = place;
+        self.packet = scene.ring.packets_before(place);
+        self.offset = 0;
+        self.details_mut().freshness.expect(place);
+    }
+
+    /// The simplest case, in which nothing can be wrong: `piece` is the newest segment, whole, and the next one for
+    /// him. Answers whether it is that.
+    #[inline]
+    pub(crate) fn go_on(&mut self, ring: &Ring, piece: &[u8]) -> bool {
+        let next = ring.next();
+        let is_whole = |newest: &Segment| std::ptr::eq(&*newest.data, piece);
+        let is_next = self.is_plain && self.sequence + 1 == next && ring.newest().is_some_and(is_whole);
+        if is_next {
+            self.sequence = next;
+            self.packet = ring.packets_pushed();
+        }
+        is_next
+    }
+
+    /// His socket took `piece`; answers where it comes from.
+    pub(crate) fn receive<'a>(
+        &mut self,
+        scene: Scene<'a>,
+        piece: &'a [u8],
+    ) -> Result<Run<'a>, super::Breach> {
+        let run = self.locate(scene.ring, piece);
+        self.check(scene, &run)?;
+        Ok(run)
+    }
+
+    /// Whether he has been sent packets.
+    pub(crate) fn has_packets(&self) -> bool {
+        self.details.as_ref().is_some_and(|details| !details.freshness.is_waiting())
+    }
+
+    /// The segment in which his last packet was.
+    pub(crate) fn last_segment(&self) -> u64 {
+        if self.offset == 0 { self.sequence.saturating_sub(1) } else { self.sequence }
+    }
+
+    /// The response ended at the server's will.
+    pub(crate) fn end(&self) -> Verdict {
+        self.details.as_ref().map_or(Ok(()), |details| details.alignment.end())
+    }
+
+    /// Packets that were left out for him.
+    pub(crate) fn packets_skipped(&self) -> u64 {
+        self.details.as_ref().map_or(0, |details| details.packets_skipped)
+    }
+
+    /// How often.
+    pub(crate) fn gaps(&self) -> u64 {
+        self.details.as_ref().map_or(0, |details| details.gaps)
+    }
+
+    fn check(&mut self, scene: Scene<'_>, run: &Run<'_>) -> Verdict {
+        let mut details = self.details.take().unwrap_or_default();
+        let verdict = whole::check(&mut details.alignment, run)
+            .and_then(|()| legal::check(self, scene, run))
+            .and_then(|()| fresh::check(&mut details.freshness, self, scene, run));
+        legal::pass(self, &mut details, scene, run);
+        self.is_plain =
+            details.alignment.is_between_packets() && !details.freshness.is_waiting() && self.offset == 0;
+        self.details = Some(details);
+        verdict
+    }
+
+    /// Moves the place behind the bytes `..to` of a segment; a packet begun is a packet passed.
+    pub(crate) fn pass(&mut self, sequence: u64, from: usize, to: usize, length: usize) {
+        let end = to.next_multiple_of(PACKET_BYTES);
+        self.packet += ((end - from) / PACKET_BYTES) as u64;
+        (self.sequence, self.offset) = if end >= length { (sequence + 1, 0) } else { (sequence, end as u32) };
+    }
+
+    fn details_mut(&mut self) -> &mut Details {
+        self.is_plain = false;
+        self.details.get_or_insert_default()
+    }
+
+    /// Finds out by its address what a piece is a part of.
+    fn locate<'a>(&self, ring: &'a Ring, piece: &'a [u8]) -> Run<'a> {
+        let likely = [self.sequence, self.sequence + 1, ring.latest_access().unwrap_or_default()];
+        let all = likely.into_iter().chain((ring.first()..ring.next()).rev());
+        for sequence in all {
+            let Some(segment) = ring.get(sequence) else { continue };
+            if let Some(from) = offset_in(piece, &segment.data) {
+                return Run::Packets { sequence, segment, from, to: from + piece.len() };
+            }
+            if let Some(from) = offset_in(piece, &segment.psi) {
+                return Run::Tables { all: &segment.psi, from, to: from + piece.len() };
+            }
+        }
+        Run::Rest(piece)
+    }
+}
+
+/// Where `piece` lies in `whole`, if it does: by address, which is not looked at in any other way.
+fn offset_in(piece: &[u8], whole: &[u8]) -> Option<usize> {
+    let offset = (piece.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+    (offset + piece.len() <= whole.len()).then_some(offset)
+}

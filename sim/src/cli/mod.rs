@@ -1,0 +1,3 @@
+//! The command line; each subcommand in its own file.
+
+pub(crate) mod run;

@@ -186,6 +186,8 @@ impl Stream {
                     self.finish_framer(now, conn);
                 }
                 self.upstream.stop(&mut self.outputs);
+                // The driver ends everything: what becomes of the viewers is no news any more.
+                return;
             }
         }
         self.assembly.flush_if_due(now, &mut publish_to(&mut self.outputs, &mut self.stats));

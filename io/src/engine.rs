@@ -18,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::Channel;
 use crate::clock::Clock;
-use crate::fanout::FanOuts;
+use crate::fanout::{FanOuts, ViewerConfig};
 use crate::net::{ListenOptions, Net, TokioNet};
 use crate::observe::Observe;
 use crate::registry::Registry;
 use crate::route::StreamId;
 use crate::server::{Listener, serve};
 use crate::service::Service;
+use crate::socket::Socket;
 use crate::tls::Identity;
 
 /// Time that viewers' last packets have at a shutdown.
@@ -124,7 +125,14 @@ impl Engine {
             .registry
             .ids()
             .map(|stream| (self.registry.plan(stream).viewers, Arc::clone(self.registry.published(stream))));
-        let fan_outs = FanOuts::new(streams, &self.observe, self.clock, shutdown.clone());
+        let tuning = net.clone();
+        let tune = move |socket: &Socket<N::Stream>, viewers: &ViewerConfig| {
+            if let (Some(transport), Some(bytes)) = (socket.transport(), viewers.send_buffer) {
+                // What cannot be set stays as the kernel has it: not worth losing the viewer.
+                let _ = tuning.set_send_buffer(transport, bytes);
+            }
+        };
+        let fan_outs = FanOuts::new(streams, &self.observe, self.clock, shutdown.clone(), tune);
         for listener in listeners {
             let (service, fan_outs) = (Arc::clone(&self.service), Arc::clone(&fan_outs));
             tasks.spawn(serve(net.clone(), listener, service, fan_outs, shutdown.clone()));

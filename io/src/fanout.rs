@@ -31,13 +31,19 @@ pub struct ViewerConfig {
     pub policy: Policy,
     /// A viewer that takes nothing at all for this long is disconnected; `None`: never.
     pub stall_timeout: Option<Duration>,
+    /// What the kernel holds for one of them at most, bytes; `None`: what the kernel thinks best.
+    pub send_buffer: Option<usize>,
 }
+
+/// Sets up the socket of a new viewer.
+type Tune<S> = Box<dyn Fn(&S, &ViewerConfig) + Send + Sync>;
 
 /// The fan-outs of one runtime.
 pub struct FanOuts<S> {
     streams: Vec<Arc<Shared<S>>>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
+    tune: Tune<S>,
 }
 
 /// What a fan-out task shares with those who call on it.
@@ -84,6 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
         observe: &Arc<Observe>,
         clock: Clock,
         shutdown: CancellationToken,
+        tune: impl Fn(&S, &ViewerConfig) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let streams = (0..).map(StreamId).zip(streams).map(|(id, (config, published))| {
             let bell = Arc::new(Notify::new());
@@ -98,7 +105,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
                 ready: Arc::new(Ready { keys: Mutex::default(), bell }),
             })
         });
-        Arc::new(FanOuts { streams: streams.collect(), shutdown, tasks: TaskTracker::new() })
+        Arc::new(FanOuts {
+            streams: streams.collect(),
+            shutdown,
+            tasks: TaskTracker::new(),
+            tune: Box::new(tune),
+        })
     }
 
     /// Waits until the last viewer is gone; to be called after the shutdown.
@@ -111,6 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handover<S> for FanOuts<S> {
     fn take(&self, stream: StreamId, viewer: NewViewer<S>) {
         let shared = &self.streams[stream.0 as usize];
+        (self.tune)(&viewer.io, &shared.config);
         let mut inbox = shared.lock_inbox();
         inbox.arrivals.push(viewer);
         if inbox.is_running {

@@ -66,6 +66,11 @@ pub trait Net: Clone + Send + Sync + 'static {
 
     /// Where `listener` listens, with the port that the system chose if 0 was asked for.
     fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
+
+    /// Bounds what the kernel holds of `stream` on its way out, bytes, where there is a kernel.
+    fn set_send_buffer(&self, _stream: &Self::Stream, _bytes: usize) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The system's network, through tokio.
@@ -111,6 +116,10 @@ impl Net for TokioNet {
 
     fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
         listener.local_addr()
+    }
+
+    fn set_send_buffer(&self, stream: &TcpStream, bytes: usize) -> io::Result<()> {
+        SockRef::from(stream).set_send_buffer_size(bytes)
     }
 }
 

@@ -36,6 +36,17 @@ macro_rules! with_stream {
     };
 }
 
+impl<T> Socket<T> {
+    /// The network's transport below; there is none below a domain socket.
+    pub fn transport(&self) -> Option<&T> {
+        match self {
+            Socket::Plain(stream) => Some(stream),
+            Socket::Tls(stream) => Some(stream.get_ref().0),
+            Socket::Unix(_) | Socket::TlsUnix(_) => None,
+        }
+    }
+}
+
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
     /// Makes it a TLS session, as its server.
     pub(crate) async fn secure(self, acceptor: &TlsAcceptor) -> io::Result<Self> {

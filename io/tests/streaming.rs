@@ -54,7 +54,7 @@ impl House {
                 latency: Duration::from_millis(20),
             },
             ring: RingLimits { bytes_max: 4 << 20, ..RingLimits::default() },
-            viewers: ViewerConfig { policy, stall_timeout },
+            viewers: ViewerConfig { policy, stall_timeout, send_buffer: Some(128 << 10) },
             seed: 1,
         };
         let clock = Clock::start();

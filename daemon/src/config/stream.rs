@@ -129,6 +129,7 @@ impl StreamResource {
                 lag_packets_min: self.lag_packets_min,
             },
             stall_timeout: self.tuning.stall_limit,
+            send_buffer: self.tuning.send_buffer_bytes.map(|bytes| bytes as usize),
         }
     }
 }

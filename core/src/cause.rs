@@ -11,9 +11,10 @@ pub const DETAIL_BYTES_MAX: usize = 300;
 pub enum CloseKind {
     /// The source said that it is finished: end of file, end of the body, the command exited.
     Ended,
-    /// The source answered, and the answer was no: a status that is not 2xx, a missing permission.
+    /// The source is there, and the answer was no: a status that is not 2xx, a missing permission, a
+    /// certificate that is not believed.
     Refused,
-    /// Nobody is there: no address, no route, no listener, no such file.
+    /// Nobody is there: no address, no route, no listener, no such file or command.
     Unreachable,
     /// It took longer to connect than the configured timeout.
     Timeout,

@@ -22,6 +22,8 @@ use crate::url::{Authority, UrlError};
 
 /// Kernel buffer that is asked for at least: 0.4 s of 20 Mbit/s.
 const RECEIVE_BUFFER_MIN: usize = 1024 * 1024;
+/// Longer ones cannot be sent (RFC 768).
+const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 #[derive(Clone)]
 pub(super) struct Place {
@@ -62,7 +64,7 @@ impl Place {
             sender,
             interface: options.interface.clone(),
             expect,
-            mru: options.mru,
+            mru: options.mru.min(DATAGRAM_BYTES_MAX),
             receive_buffer: options.receive_buffer,
         })
     }

@@ -20,6 +20,8 @@ use crate::url::{self, SOCKET_PATH_BYTES_MAX, UrlError};
 
 /// Largest message that is read whole, bytes, unless `mru` is larger.
 const MESSAGE_BYTES_MIN: usize = 64 * 1024;
+/// Largest message, bytes, that `mru` can ask for.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Messages that are taken with one system call.
 const MESSAGES: usize = 8;
 
@@ -52,7 +54,7 @@ impl Place {
         if bytes > SOCKET_PATH_BYTES_MAX {
             return Err(UrlError::LongPath(bytes));
         }
-        Ok(Place { kind, path, message_bytes_max: options.mru.max(MESSAGE_BYTES_MIN) })
+        Ok(Place { kind, path, message_bytes_max: options.mru.clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX) })
     }
 
     pub(super) async fn run(&self, sink: &mut impl Sink) -> CloseCause {

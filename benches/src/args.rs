@@ -166,9 +166,9 @@ pub(crate) struct LoadArguments {
     /// Seconds that are measured
     #[arg(long, default_value_t = 10)]
     pub(crate) duration: u64,
-    /// Seconds between the first byte and the first viewer; a figure for the memory of a viewer wants so many
-    /// that the server's ring is full
-    #[arg(long, default_value_t = 1)]
+    /// Seconds between the first byte and the first viewer: enough for the server's ring to be full, so that what
+    /// memory grows by later is the viewers'
+    #[arg(long, default_value_t = 6)]
     pub(crate) warm_up: u64,
     /// Seconds between the last join and the measurement
     #[arg(long, default_value_t = 2)]

@@ -368,7 +368,9 @@ impl Audience {
 
     fn read(&mut self, seat: usize, now: Instant) {
         let Some(viewer) = self.seats[seat].as_mut() else { return };
-        match viewer.read(now, &mut self.scratch, &mut self.delays) {
+        // What a guest gets first is as old as the last access point.
+        let delays = (viewer.kind != Kind::Guest).then_some(&mut self.delays);
+        match viewer.read(now, &mut self.scratch, delays) {
             Ok(progress) => self.note(seat, progress),
             Err(reason) => self.leave(seat, reason),
         }

@@ -62,15 +62,16 @@ impl Default for Checker {
 }
 
 impl Checker {
-    /// Takes body bytes that were received at `now`; adds the delay of each marked packet to `delays`.
-    pub fn push(&mut self, now: Instant, mut bytes: &[u8], delays: &mut Histogram) {
+    /// Takes body bytes that were received at `now`; adds the delay of each marked packet to `delays`, where it is
+    /// wanted.
+    pub fn push(&mut self, now: Instant, mut bytes: &[u8], mut delays: Option<&mut Histogram>) {
         if !self.torn.is_empty() {
             let take = bytes.len().min(PACKET_BYTES - self.torn.len());
             self.torn.extend_from_slice(&bytes[..take]);
             bytes = &bytes[take..];
             let Ok(packet) = <[u8; PACKET_BYTES]>::try_from(self.torn.as_slice()) else { return };
             self.torn.clear();
-            self.packet(now, &packet, delays);
+            self.packet(now, &packet, delays.as_deref_mut());
         }
         while let Some(&first) = bytes.first() {
             if first != SYNC_BYTE {
@@ -79,7 +80,7 @@ impl Checker {
                 continue;
             }
             let Some((packet, rest)) = bytes.split_first_chunk() else { break };
-            self.packet(now, packet, delays);
+            self.packet(now, packet, delays.as_deref_mut());
             bytes = rest;
         }
         self.torn.extend_from_slice(bytes);
@@ -101,9 +102,9 @@ impl Checker {
         }
     }
 
-    fn packet(&mut self, now: Instant, bytes: &[u8; PACKET_BYTES], delays: &mut Histogram) {
+    fn packet(&mut self, now: Instant, bytes: &[u8; PACKET_BYTES], delays: Option<&mut Histogram>) {
         self.probe.observe(now.as_nanos(), bytes);
-        if let Some(mark) = Mark::read(bytes) {
+        if let (Some(delays), Some(mark)) = (delays, Mark::read(bytes)) {
             delays.push(Duration::from_nanos(now.as_nanos().saturating_sub(mark.sent_ns)));
         }
         let packet = Packet::new(bytes);
@@ -171,7 +172,7 @@ mod tests {
     fn check(packets: &[SyntheticPacket]) -> Counts {
         let mut checker = Checker::default();
         for packet in packets {
-            checker.push(Instant::ORIGIN, &packet.bytes, &mut Histogram::default());
+            checker.push(Instant::ORIGIN, &packet.bytes, None);
         }
         checker.counts()
     }
@@ -182,9 +183,9 @@ mod tests {
         let clean = Counts { packets: packets.len() as u64, ..Counts::default() };
         let bytes: Vec<u8> = packets.iter().flat_map(|packet| packet.bytes).collect();
         for size in [1, 7, 187, 188, 189, 1316, bytes.len()] {
-            let (mut checker, mut delays) = (Checker::default(), Histogram::default());
+            let mut checker = Checker::default();
             for piece in bytes.chunks(size) {
-                checker.push(Instant::ORIGIN, piece, &mut delays);
+                checker.push(Instant::ORIGIN, piece, None);
             }
             assert_eq!(checker.counts(), clean, "pieces of {size}");
             assert!(checker.has_access());
@@ -209,10 +210,10 @@ mod tests {
     #[test]
     fn stray_bytes_are_counted_and_the_packets_behind_them_found() {
         let packets = second();
-        let (mut checker, mut delays) = (Checker::default(), Histogram::default());
-        checker.push(Instant::ORIGIN, &packets[0].bytes, &mut delays);
-        checker.push(Instant::ORIGIN, b"junk", &mut delays);
-        checker.push(Instant::ORIGIN, &packets[1].bytes, &mut delays);
+        let mut checker = Checker::default();
+        checker.push(Instant::ORIGIN, &packets[0].bytes, None);
+        checker.push(Instant::ORIGIN, b"junk", None);
+        checker.push(Instant::ORIGIN, &packets[1].bytes, None);
         assert_eq!(checker.counts(), Counts { packets: 2, stray_bytes: 4, ..Counts::default() });
     }
 
@@ -228,8 +229,8 @@ mod tests {
     #[test]
     fn a_delay_is_the_time_since_the_mark() {
         let packet = &second()[2];
-        let (mut checker, mut delays) = (Checker::default(), Histogram::default());
-        checker.push(packet.at + Duration::from_millis(20), &packet.bytes, &mut delays);
+        let mut delays = Histogram::default();
+        Checker::default().push(packet.at + Duration::from_millis(20), &packet.bytes, Some(&mut delays));
         assert_eq!(delays.percentiles().max_ms, 20.0);
     }
 }

@@ -217,7 +217,6 @@ fn udp_to(address: SocketAddr) -> io::Result<UdpSocket> {
 mod tests {
     use super::*;
     use crate::checker::Checker;
-    use crate::histogram::Histogram;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
@@ -263,7 +262,7 @@ mod tests {
 
     fn assert_clean(bytes: &[u8]) {
         let mut checker = Checker::default();
-        checker.push(machine::now(), bytes, &mut Histogram::default());
+        checker.push(machine::now(), bytes, None);
         let counts = checker.counts();
         assert!(counts.packets > 100);
         assert_eq!((counts.lost, counts.repeated, counts.stray_bytes, counts.discontinuities), (0, 0, 0, 0));

@@ -131,7 +131,7 @@ impl Viewer {
         &mut self,
         now: Instant,
         scratch: &mut Scratch,
-        delays: &mut Histogram,
+        mut delays: Option<&mut Histogram>,
     ) -> Result<Progress, Reason> {
         match &mut self.stage {
             Stage::Connecting => Ok(Progress::default()),
@@ -141,8 +141,9 @@ impl Viewer {
             Stage::Checked(checked) => {
                 let (response, checker) = &mut **checked;
                 let had_access = checker.has_access();
-                let (count, _) =
-                    receive(&mut self.socket, scratch, response, |body| checker.push(now, body, delays))?;
+                let (count, _) = receive(&mut self.socket, scratch, response, |body| {
+                    checker.push(now, body, delays.as_deref_mut())
+                })?;
                 self.bytes += count;
                 let first_access = !had_access && checker.has_access();
                 Ok(Progress { bytes: count, first_byte: false, first_access })
@@ -177,14 +178,14 @@ impl Viewer {
         &mut self,
         now: Instant,
         scratch: &mut Scratch,
-        delays: &mut Histogram,
+        mut delays: Option<&mut Histogram>,
     ) -> Result<Progress, Reason> {
         let Stage::Head(response) = &mut self.stage else { return Ok(Progress::default()) };
         let checks = matches!(self.kind, Kind::Checking | Kind::Guest);
         let mut checker = checks.then(Checker::default);
         let (_, body) = receive(&mut self.socket, scratch, response, |body| {
             if let Some(checker) = &mut checker {
-                checker.push(now, body, delays);
+                checker.push(now, body, delays.as_deref_mut());
             }
         })?;
         if body == 0 {

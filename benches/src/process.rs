@@ -121,6 +121,25 @@ impl SocketMemory {
     }
 }
 
+/// CPU time that all programs of this machine together have used since it was started.
+pub fn machine_cpu() -> io::Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let ticks = busy_ticks(&stat).ok_or_else(|| malformed("stat"))?;
+    Ok(Duration::from_nanos(ticks * 1_000_000_000 / ticks_per_second()))
+}
+
+/// The first line of `/proc/stat` without idle time, waiting for I/O and guests, who are counted as user time too
+/// (proc_stat(5)).
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
+    let mut sum = 0;
+    for name in ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"] {
+        let ticks: u64 = fields.next()?.parse().ok()?;
+        sum += if matches!(name, "idle" | "iowait") { 0 } else { ticks };
+    }
+    Some(sum)
+}
+
 /// `utime` and `stime` of a `/proc/PID/stat` line (proc_pid_stat(5), fields 14 and 15). The name of the program
 /// stands in parentheses and may contain anything, so the fields are counted from the last `)`.
 fn cpu_ticks(stat: &str) -> Option<(u64, u64)> {
@@ -142,7 +161,7 @@ fn ticks_per_second() -> u64 {
 }
 
 fn malformed(file: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("/proc/PID/{file} has another form than expected"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("{file} in /proc has another form than expected"))
 }
 
 #[cfg(test)]
@@ -158,6 +177,13 @@ mod tests {
         }
         assert_eq!(cpu_ticks("4242 (x) S 1 2"), None);
         assert_eq!(cpu_ticks(""), None);
+    }
+
+    #[test]
+    fn idle_time_is_not_used_time() {
+        assert_eq!(busy_ticks("cpu  10 20 30 1000 2000 4 5 6 7 8\ncpu0 1 2 3\n"), Some(75));
+        assert_eq!(busy_ticks("intr 5"), None);
+        assert!(machine_cpu().unwrap() > Duration::ZERO);
     }
 
     #[test]

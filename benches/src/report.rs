@@ -66,6 +66,9 @@ impl RunReport {
         let mut table = Table::new(&[&format!("{who}, {}", self.scenario.name()), ""]);
         self.server.rows(&mut table);
         self.audience.rows(&mut table);
+        let rate = self.source_bytes as f64 / 1e6 / self.server.window_s;
+        line(&mut table, "taken in", format!("{:.3} GB, {rate:.1} MB/s", self.source_bytes as f64 / 1e9));
+        line(&mut table, "other programs", format!("{:.2} cores", self.others_cores));
         line(&mut table, "source late, at worst", format!("{:.1} ms", self.source_late_max_ms));
         table.render()
     }
@@ -166,7 +169,7 @@ impl Percentiles {
 pub fn comparisons(all: &[Comparison]) -> String {
     let mut table = Table::new(&[
         "load",
-        "CPU s/GB, server",
+        "CPU s/GB (idle: cores)",
         "reference",
         "ratio (min–max)",
         "reference with itself",

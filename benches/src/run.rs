@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::audience::{Audience, AudienceReport};
 use crate::machine;
-use crate::process::{Sample, SocketMemory, Usage};
+use crate::process::{self, Sample, SocketMemory, Usage};
 use crate::progress::Progress;
 use crate::scenario::{Scenario, Transport};
 use crate::source::{Source, SourceState};
@@ -18,6 +18,9 @@ use crate::subject::{Running, Subject, free_port};
 
 /// How often progress is shown.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// Above this, what other programs use is worth a word.
+const OTHERS_CORES_MAX: f64 = 0.1;
 
 /// Everything known about one run.
 #[derive(Clone, Debug, Serialize)]
@@ -30,8 +33,12 @@ pub struct RunReport {
     pub server: ServerReport,
     /// What the viewers saw.
     pub audience: AudienceReport,
+    /// Bytes that the source sent in the window, over all its connections.
+    pub source_bytes: u64,
     /// How late the source was at worst, milliseconds: a delay up to this much may be its own.
     pub source_late_max_ms: f64,
+    /// CPU seconds per second that neither the program nor source and viewers used: what disturbed the run.
+    pub others_cores: f64,
 }
 
 /// What a program cost in the window.
@@ -121,6 +128,8 @@ fn play(
     let opened = machine::now();
     let start = Sample::take(program.pid())?;
     audience.open_window();
+    let source_bytes = source.bytes();
+    let (machine_cpu, own_cpu) = (process::machine_cpu()?, machine::own_cpu());
     let mut last = Beat { at: opened, bytes: audience.bytes(), sample: start };
     let closes = opened + Duration::from_secs(scenario.window_s);
     while machine::now() < closes {
@@ -130,17 +139,24 @@ fn play(
     }
     let end = Sample::take(program.pid())?;
     let window = machine::now().saturating_since(opened);
+    let own_cpu = machine::own_cpu().saturating_sub(own_cpu) + end.cpu.saturating_sub(start.cpu);
+    let others = process::machine_cpu()?.saturating_sub(machine_cpu).saturating_sub(own_cpu);
     let mut report = RunReport {
         subject: subject.clone(),
         scenario: scenario.clone(),
         server: ServerReport::new(&start, &end, window),
         audience: audience.report(),
+        source_bytes: source.bytes() - source_bytes,
+        others_cores: others.as_secs_f64() / window.as_secs_f64(),
         source_late_max_ms: source.late_max().as_secs_f64() * 1000.0,
     };
     report.server.sockets = SocketMemory::of_local_port(program.target.address.port());
     report.server.system_calls = calls.map(counted).transpose()?;
     report.server.relate(&before, scenario.viewers, report.audience.bytes);
     progress.end();
+    if report.others_cores > OTHERS_CORES_MAX {
+        progress.say(&format!("other programs used {:.2} cores meanwhile", report.others_cores));
+    }
     program.end()?;
     Ok(report)
 }

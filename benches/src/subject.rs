@@ -27,9 +27,10 @@ const OUTPUT_SHOWN: usize = 2_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Subject {
-    /// A server, with the command that starts it; see [`Subject::command`].
+    /// A server, with the command that starts it.
     Server {
-        /// A shell command with placeholders.
+        /// A shell command. In it `{config}` stands for the name of a configuration file that is written for it,
+        /// `{listen}` for `address:port`, `{port}` for the port and `{remote}` for the URL of the source.
         command: String,
         /// The path of the stream.
         path: String,
@@ -56,9 +57,7 @@ pub struct Running {
 }
 
 impl Subject {
-    /// The shell command for this run. In a server's command `{config}` stands for the name of a configuration
-    /// file that is written for it, `{listen}` for `address:port`, `{port}` for the port and `{remote}` for the
-    /// URL of the source.
+    /// The shell command for this run.
     fn command(&self, scenario: &Scenario, place: &Place) -> io::Result<String> {
         let listen = place.listen;
         Ok(match self {
@@ -125,7 +124,7 @@ impl Running {
         self.wait_for("the stream", || gives_stream(&target))
     }
 
-    /// Waits until `ready`; fails when the program ends or [`READY_MAX`] has passed.
+    /// Waits until `ready`; fails when the program ends or takes more than 20 s.
     pub fn wait_for(&mut self, what: &str, ready: impl Fn() -> bool) -> io::Result<()> {
         let until = machine::now() + READY_MAX;
         while !ready() {

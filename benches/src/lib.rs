@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A [`source`] makes a synthetic stream whose packets carry a number and the time of `CLOCK_MONOTONIC`
-//! ([`pace`]). The [`subject`], a server or the bare loop of [`reference`], passes it on. The [`audience`] reads
+//! ([`pace`]). The [`subject`], a server or the bare loop of [`mod@reference`], passes it on. The [`audience`] reads
 //! it, most of it with `MSG_TRUNC`, some of it packet by packet ([`checker`]). [`run`] does all of it once,
 //! [`mod@compare`] in turns.
 //!

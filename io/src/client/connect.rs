@@ -48,7 +48,7 @@ pub(crate) async fn open<N: Net>(
         Some(Proxy::Unusable(reason)) => return Err(CloseCause::new(CloseKind::Config, reason)),
         Some(Proxy::Http(proxy)) => proxy,
     };
-    tracing::debug!(module = "protocol", event = "proxy", %proxy, remote = %target, "through a proxy");
+    tracing::debug!(module = "protocol", event = "proxy", %proxy, url = %target, "through a proxy");
     let channel = reach(net, proxy, options).await?;
     match target.security() {
         Security::Plain => Ok((channel, Route::Forwarded(proxy.authorization()))),

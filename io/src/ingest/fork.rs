@@ -304,15 +304,15 @@ impl Log<'_> {
         }
         self.logged += 1;
         let line = String::from_utf8_lossy(line);
-        let (remote, pid, line) = (self.label, self.pid, url::redact(&line));
-        tracing::info!(module = "streaming", event = "command_output", remote, pid, "{line}");
+        let (pid, line) = (self.pid, url::redact(&line));
+        tracing::info!(module = "streaming", event = "command_output", url = self.label, pid, "{line}");
     }
 
     fn left_out(&mut self) {
-        let (remote, pid, lines) = (self.label, self.pid, mem::take(&mut self.left_out));
+        let (url, pid, lines) = (self.label, self.pid, mem::take(&mut self.left_out));
         if lines > 0 {
             let message = "the command writes too much to its standard error, lines were left out";
-            tracing::warn!(module = "streaming", event = "command_output", remote, pid, lines, "{message}");
+            tracing::warn!(module = "streaming", event = "command_output", url, pid, lines, "{message}");
         }
     }
 }

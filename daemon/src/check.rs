@@ -154,6 +154,7 @@ impl Check<'_> {
                 Api::Health => "health".to_owned(),
                 Api::Statistics => "statistics".to_owned(),
                 Api::Prometheus => "prometheus".to_owned(),
+                Api::Events => "events".to_owned(),
                 Api::Check(id) => format!("check of {}", stream(id)),
                 Api::Control(id) => format!("control of {}", stream(id)),
             };

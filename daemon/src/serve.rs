@@ -10,10 +10,12 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use restreamer_core::{AdmissionLimits, Rng};
 use restreamer_io::answer::StreamFace;
+use restreamer_io::api::Api;
 use restreamer_io::clock::Clock;
 use restreamer_io::engine::{self, Door, Engine, ListenError, Place};
 use restreamer_io::gate::Gate;
 use restreamer_io::ingest::Source;
+use restreamer_io::journal::Journal;
 use restreamer_io::net::TokioNet;
 use restreamer_io::notify::Notifier;
 use restreamer_io::observe::Observe;
@@ -146,6 +148,9 @@ fn engine_of(config: &Config, log: &LogHandle) -> Result<Arc<Engine>, ServeError
         ..AdmissionLimits::default()
     };
     let gate = Gate::new(limits, Arc::clone(&observe), notifier.on_limit());
+    if config.apis.iter().any(|resource| resource.api == Api::Events) {
+        observe.keep_journal(Journal::new(&plans));
+    }
     let (registry, orders) = Registry::new(clock, plans);
     let service = Service::new(Parts {
         resources: resources_of(config)?,

@@ -9,6 +9,7 @@ use hyper::header::{self, HeaderValue};
 use restreamer_core::stream::{Availability, Operator};
 
 use crate::answer::{self, Answer};
+use crate::journal::Journal;
 use crate::route::StreamId;
 use crate::service::Service;
 
@@ -28,6 +29,8 @@ pub enum Api {
     Control(StreamId),
     /// Metrics in the text format of Prometheus.
     Prometheus,
+    /// The last events, one JSON object a line.
+    Events,
 }
 
 /// Renders all metrics when asked.
@@ -52,6 +55,10 @@ pub(crate) fn answer(service: &Service, api: Api, query: Option<&str>) -> Answer
         Api::Statistics => json(statistics(service)),
         Api::Check(stream) => check(service, stream),
         Api::Control(stream) => control(service, stream, query.unwrap_or("")),
+        Api::Events => {
+            let events = service.observe.journal().map(Journal::render).unwrap_or_default();
+            answer::with_body(StatusCode::OK, HeaderValue::from_static("application/x-ndjson"), events)
+        }
         Api::Prometheus => answer::with_body(
             StatusCode::OK,
             service.metrics.content_type.clone(),

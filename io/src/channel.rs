@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::ingest::{self, Note, Sink, Source};
+use crate::journal::Event;
 use crate::net::Net;
 use crate::observe::{Analysis, Observe, StreamCounters};
 use crate::published::Published;
@@ -183,9 +184,19 @@ impl Core {
     fn handle(&self, input: Input<'_>) {
         let now = self.clock.now();
         let mut inner = self.lock();
+        if let Some(journal) = self.observe.journal() {
+            match &input {
+                Input::Data(_, bytes) => journal.note_received(now, self.id, bytes.len() as u64),
+                Input::Operator(order) => journal.note(now, self.id, Event::Operator(*order)),
+                _ => {}
+            }
+        }
         inner.stream.handle(now, input);
         let mut is_news = false;
         while let Some(output) = inner.stream.poll_output() {
+            if let (Some(journal), Some(event)) = (self.observe.journal(), Event::of(&output)) {
+                journal.note(now, self.id, event);
+            }
             match output {
                 Output::Publish(segment) => {
                     let ring_bytes = self.published.push(segment);

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::journal::Event;
 use crate::observe::{EndReason, Observe, StreamCounters};
 use crate::player::{Player, Progress};
 use crate::published::Published;
@@ -246,7 +247,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
                 (self.players.len() - 1) as u32
             });
             let ready = Arc::clone(&self.shared.ready);
-            self.players[key as usize] = Some(Player::new(now, arrival, key, ready));
+            let mut player = Player::new(now, arrival, key, ready);
+            if let Some(journal) = self.shared.observe.journal() {
+                player.number = journal.note_viewer(now, self.shared.id);
+            }
+            self.players[key as usize] = Some(player);
             self.visit(key as usize, now, |_| true, Player::handle_signal);
         }
     }
@@ -304,6 +309,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
         counters.duration_ns.add(duration_ns);
         counters.ended(reason).add(1);
         let stats = player.stats();
+        if let Some(journal) = self.shared.observe.journal() {
+            let (viewer, bytes, skipped_packets) = (player.number, stats.bytes_sent, stats.packets_skipped);
+            journal.note(now, self.shared.id, Event::Left { viewer, bytes, skipped_packets, reason });
+        }
         tracing::info!(
             module = "streaming",
             event = "viewer_end",

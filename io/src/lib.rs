@@ -11,6 +11,7 @@ pub mod engine;
 pub mod fanout;
 pub mod gate;
 pub mod ingest;
+pub mod journal;
 pub mod net;
 pub mod notify;
 pub mod observe;

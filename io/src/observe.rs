@@ -4,13 +4,14 @@
 //! apart. They are added to once per sweep or per segment, not per packet.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use restreamer_core::{AccessCounts, FramerStats, QualityCounts};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::ingest::Oddity;
+use crate::journal::Journal;
 use crate::route::StreamId;
 
 /// How often rates are computed.
@@ -229,6 +230,7 @@ impl Totals {
 pub struct Observe {
     streams: Box<[StreamCounters]>,
     rates: Mutex<Totals>,
+    journal: OnceLock<Journal>,
 }
 
 impl Observe {
@@ -246,7 +248,17 @@ impl Observe {
                 .collect(),
             ..Default::default()
         });
-        Arc::new(Observe { streams: streams.collect(), rates: Mutex::default() })
+        Arc::new(Observe { streams: streams.collect(), rates: Mutex::default(), journal: OnceLock::new() })
+    }
+
+    /// From now on events are kept; the first journal given stays.
+    pub fn keep_journal(&self, journal: Journal) {
+        let _ = self.journal.set(journal);
+    }
+
+    /// The last events, when they are kept.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.get()
     }
 
     /// The numbers of one stream.

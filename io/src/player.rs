@@ -57,6 +57,8 @@ pub(crate) struct Player<S> {
     ending: Option<EndReason>,
     is_blocked: bool,
     pub(crate) since: Instant,
+    /// Its number in the journal; 0 when none is kept.
+    pub(crate) number: u64,
     pub(crate) visitor: Box<Visitor>,
     /// Gives the place back when the player is dropped.
     _seat: Seat,
@@ -106,6 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
             ending: None,
             is_blocked: false,
             since: now,
+            number: 0,
             visitor,
             _seat: seat,
         }

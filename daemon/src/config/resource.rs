@@ -134,15 +134,17 @@ enum ApiKind {
     Check,
     Control,
     Prometheus,
+    Events,
 }
 
 const KINDS: [(&str, Kind); 3] = [("stream", Kind::Stream), ("static", Kind::Static), ("api", Kind::Api)];
-const APIS: [(&str, ApiKind); 5] = [
+const APIS: [(&str, ApiKind); 6] = [
     ("health", ApiKind::Health),
     ("statistics", ApiKind::Statistics),
     ("check", ApiKind::Check),
     ("control", ApiKind::Control),
     ("prometheus", ApiKind::Prometheus),
+    ("events", ApiKind::Events),
 ];
 
 impl Resources {
@@ -199,6 +201,7 @@ impl Resources {
                 (ApiKind::Health, _) => Api::Health,
                 (ApiKind::Statistics, _) => Api::Statistics,
                 (ApiKind::Prometheus, _) => Api::Prometheus,
+                (ApiKind::Events, _) => Api::Events,
                 (ApiKind::Check, Some(stream)) => Api::Check(stream),
                 (ApiKind::Control, Some(stream)) => Api::Control(stream),
                 // Reported when the name of the stream was looked for.
@@ -254,7 +257,7 @@ impl StaticResource {
 /// Which API, and the stream that it names.
 fn read_api<'r>(section: &mut Section<'r>) -> Option<(ApiKind, Option<Field<'r>>)> {
     let Some(field) = section.take("api") else {
-        section.error("api", "is missing; expected health, statistics, check, control or prometheus");
+        section.error("api", "is missing; expected health, statistics, check, control, prometheus or events");
         return None;
     };
     let kind = field.choice(&APIS)?;

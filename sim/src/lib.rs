@@ -13,6 +13,7 @@
 pub mod check;
 pub mod decoder;
 pub mod faults;
+pub mod incident;
 pub mod ledger;
 pub mod link;
 pub mod marks;

@@ -162,6 +162,12 @@ impl Decoder {
         self.state == State::Playing && now.as_nanos() <= self.mark_ns
     }
 
+    /// Playing time of what was received and is not yet on the screen at `now`, when it keeps moving; `None` while
+    /// the picture does not move.
+    pub fn buffered_ns(&self, now: Instant) -> Option<u64> {
+        self.is_playing(now).then(|| self.mark_ns - now.as_nanos())
+    }
+
     /// What was seen until `now`, when the person stops watching.
     pub fn finish(mut self, now: Instant) -> Seen {
         let now = now.as_nanos();

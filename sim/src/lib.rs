@@ -10,7 +10,9 @@
 //! **Where to start.** [`world`] is the driver; [`check`] holds the promises, one file each; [`decoder`] says what
 //! a person would have seen.
 
+pub mod bulk;
 pub mod check;
+pub mod compare;
 pub mod decoder;
 pub mod faults;
 pub mod incident;
@@ -18,6 +20,7 @@ pub mod ledger;
 pub mod link;
 pub mod marks;
 pub mod mutation;
+pub mod network;
 pub mod observer;
 pub mod page;
 pub mod plan;

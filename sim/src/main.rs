@@ -16,10 +16,12 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Run(cli::run::Run),
+    Compare(cli::compare::Compare),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(run) => run.run(),
+        Command::Compare(compare) => compare.run(),
     }
 }

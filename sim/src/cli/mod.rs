@@ -1,3 +1,5 @@
 //! The command line; each subcommand in its own file.
 
+pub(crate) mod compare;
+mod output;
 pub(crate) mod run;

@@ -8,4 +8,5 @@ mod feed;
 mod seat;
 
 pub use feed::Feed;
+pub(crate) use feed::hollow;
 pub(crate) use seat::{Progress, Room, Seat};

@@ -29,6 +29,7 @@ pub mod report;
 pub mod scenario;
 pub mod source;
 pub mod timeline;
+pub mod tree;
 pub mod world;
 
 mod channel;

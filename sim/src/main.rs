@@ -17,11 +17,13 @@ struct Arguments {
 enum Command {
     Run(cli::run::Run),
     Compare(cli::compare::Compare),
+    Tree(cli::tree::Tree),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(run) => run.run(),
         Command::Compare(compare) => compare.run(),
+        Command::Tree(tree) => tree.run(),
     }
 }

@@ -126,6 +126,12 @@ impl Feed {
     }
 }
 
+/// The same segment without its content.
+pub(crate) fn hollow(segment: &Segment) -> Segment {
+    let nothing = |bytes: usize| Bytes::from_static(&NOTHING[..bytes.min(NOTHING.len())]);
+    Segment { data: nothing(segment.data.len()), psi: nothing(segment.psi.len()), ..*segment }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

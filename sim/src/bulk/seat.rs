@@ -1,7 +1,7 @@
 //! One viewer's connection in bulk: core's place in the ring, a link, and a player at its end.
 
 use restreamer_core::ts::PACKET_BYTES;
-use restreamer_core::{Duration, Instant, Policy, Read, Ring, StallTimer, Viewer, ViewerEnd};
+use restreamer_core::{Duration, Instant, Policy, Read, Ring, StallTimer, Viewer, ViewerEnd, ViewerStats};
 
 use crate::decoder::{Decoder, Received};
 use crate::fanout::EndReason;
@@ -111,6 +111,16 @@ impl Seat {
     pub(crate) fn behind_ns(&self, now: Instant, timeline: &Timeline) -> Option<u64> {
         let buffered_ns = self.decoder.buffered_ns(now)?;
         Some((timeline.end_ns() + buffered_ns).saturating_sub(self.place_ns))
+    }
+
+    /// How far his place is behind live.
+    pub(crate) fn lag(&self, ring: &Ring) -> Duration {
+        self.viewer.lag(ring)
+    }
+
+    /// What core counted.
+    pub(crate) fn stats(&self) -> ViewerStats {
+        self.viewer.stats()
     }
 
     /// His player.

@@ -3,3 +3,4 @@
 pub(crate) mod compare;
 mod output;
 pub(crate) mod run;
+pub(crate) mod tree;

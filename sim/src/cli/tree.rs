@@ -1,0 +1,101 @@
+//! `restreamer-sim tree`: an origin, edges, and up to a million viewers.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use restreamer_sim::tree::{Question, Report, Story};
+
+use super::output;
+
+/// Ask what an origin, its edges and a million viewers have to do
+///
+/// Each edge takes the stream from the origin as any viewer does and serves it to its own viewers; all of them run
+/// the daemon's machines with the daemon's defaults. Stories: steady (everybody comes within twenty seconds and zaps every
+/// three minutes), crash (the same, and then a tenth of the edges crash at once: reconnect storm), kickoff (a tenth of
+/// the viewers are there, then all others come within ten seconds: join storm).
+///
+/// Viewers who came to the same edge in the same tenth of a second over the same kind of link are in the same state
+/// and are simulated together, which changes no figure (--singly shows it). Links are 60 % fibre (100 Mbit/s),
+/// 25 % cable (30 Mbit/s), 15 % DSL (8 Mbit/s).
+#[derive(Args)]
+pub(crate) struct Tree {
+    /// What happens; without it, one after the other
+    story: Option<StoryName>,
+    /// Machines between the origin and the viewers
+    #[arg(long, default_value_t = 100)]
+    edges: u32,
+    /// Viewers
+    #[arg(long, default_value_t = 1_000_000)]
+    viewers: u32,
+    /// Rate of the stream
+    #[arg(long, value_name = "KBIT/S", default_value_t = 4_000)]
+    kbps: u64,
+    /// Frames from one key frame to the next, at 25 frames per second
+    #[arg(long, value_name = "FRAMES", default_value_t = 50)]
+    gop: u32,
+    /// How long it is looked at
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Decides about everything that is left to chance
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Simulate every viewer on his own
+    #[arg(long)]
+    singly: bool,
+    /// Write a page with charts to this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write all figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum StoryName {
+    Steady,
+    Crash,
+    Kickoff,
+}
+
+impl Tree {
+    /// Tells the stories.
+    pub(crate) fn run(&self) -> ExitCode {
+        let stories = match self.story {
+            None => Story::ALL.to_vec(),
+            Some(StoryName::Steady) => vec![Story::Steady],
+            Some(StoryName::Crash) => vec![Story::Crash],
+            Some(StoryName::Kickoff) => vec![Story::Kickoff],
+        };
+        let reports: Vec<Report> = stories.into_iter().map(|story| self.tell(story)).collect();
+        output::write(self.html.as_deref(), || Ok(Report::to_html(&reports)))
+            .and_then(|()| output::write(self.json.as_deref(), || serde_json::to_string_pretty(&reports)))
+            .map_or_else(output::failed, |()| ExitCode::SUCCESS)
+    }
+
+    fn tell(&self, story: Story) -> Report {
+        let question = Question {
+            seed: self.seed,
+            edges: self.edges.max(1),
+            viewers: self.viewers,
+            kbps: self.kbps.max(400),
+            gop_frames: self.gop.max(1),
+            duration_ms: self.seconds.max(1) * 1_000,
+            singly: self.singly,
+            ..Question::new(story)
+        };
+        let begin = Instant::now();
+        let report = question.answer(|done, all| output::progress(done as usize, all as usize));
+        let seconds = begin.elapsed().as_secs_f64();
+        print!("{}", report.to_text());
+        let viewer_seconds = report.people.watched_s;
+        println!(
+            "{viewer_seconds:.0} viewer-seconds in {seconds:.1} s: {:.0} per second; at most {} viewers in {} crowds\n",
+            viewer_seconds / seconds,
+            report.viewers_max,
+            report.crowds_max
+        );
+        report
+    }
+}

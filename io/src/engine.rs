@@ -3,6 +3,7 @@
 //! Every worker thread has a runtime of its own, a listener of its own on every address (the kernel spreads
 //! connections over them), and its share of the streams' channels. Any worker can serve any stream.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -75,6 +76,15 @@ pub enum Place {
     TcpBesideV4(SocketAddr),
     /// A domain socket.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Tcp(address) | Place::TcpBesideV4(address) => address.fmt(f),
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// A door could not be opened.
@@ -205,7 +215,7 @@ pub fn run(
 
 /// Opens one worker's doors. A port 0 is replaced by the one that the system chose; a door that this machine
 /// cannot have, and need not, is left out.
-async fn open(doors: &mut Vec<Door>, share: Share) -> Result<Vec<Listener<TokioNet>>, ListenError> {
+pub async fn open(doors: &mut Vec<Door>, share: Share) -> Result<Vec<Listener<TokioNet>>, ListenError> {
     let mut listeners = Vec::new();
     let mut opened = Vec::new();
     for mut door in doors.drain(..) {

@@ -152,7 +152,8 @@ impl<N: Net> Listener<N> {
         }
     }
 
-    async fn accept(&self, net: &N) -> io::Result<(Socket<N::Stream>, Peer)> {
+    /// The next connection, without TLS so far, and whose it is.
+    pub async fn accept(&self, net: &N) -> io::Result<(Socket<N::Stream>, Peer)> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, address) = net.accept(listener).await?;

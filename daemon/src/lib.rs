@@ -11,5 +11,6 @@ pub mod descriptors;
 pub mod log;
 pub mod memory;
 pub mod metrics;
+pub mod profile;
 pub mod serve;
 pub mod signals;

@@ -102,10 +102,7 @@ fn start(config: Config, report: &Report, is_demo: bool) -> Result<(), String> {
 
 fn announce(doors: &[Door]) {
     for door in doors {
-        let address = match &door.place {
-            Place::Tcp(address) | Place::TcpBesideV4(address) => address.to_string(),
-            Place::Unix(path) => format!("unix:{}", path.display()),
-        };
+        let address = door.place.to_string();
         let tls = door.identity.is_some();
         tracing::info!(module = "main", event = "listening", address, tls, "listening");
     }

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Candidates, Config, Document, Endpoint, ListenAddress};
 use crate::log::LogHandle;
 use crate::metrics;
+use crate::profile::Profiles;
 use crate::signals::Shutdown;
 
 /// Why the server cannot start.
@@ -36,6 +37,8 @@ use crate::signals::Shutdown;
 pub enum ServeError {
     /// It cannot listen.
     Listen(ListenError),
+    /// It cannot serve profiles where it should.
+    Profile(ListenError),
     /// The host name of a `listen` address cannot be resolved.
     UnknownHost {
         /// The name.
@@ -59,23 +62,10 @@ pub enum ServeError {
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ServeError::Listen(ListenError { place: None, error }) => write!(f, "no runtime: {error}"),
-            ServeError::Listen(ListenError { place: Some(place), error }) => {
-                let place = match place {
-                    Place::Tcp(address) | Place::TcpBesideV4(address) => address.to_string(),
-                    Place::Unix(path) => format!("unix:{}", path.display()),
-                };
-                let advice = match error.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        "another program uses it; stop that one, or choose another port with --listen"
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        "ports below 1024 need root or CAP_NET_BIND_SERVICE; or choose another port with --listen"
-                    }
-                    io::ErrorKind::AddrNotAvailable => "no interface of this machine has the address",
-                    _ => "choose another address with --listen",
-                };
-                write!(f, "cannot listen on {place}: {error}: {advice}")
+            ServeError::Listen(error) => fmt_listen(f, error, "--listen"),
+            ServeError::Profile(error) => {
+                f.write_str("profile: ")?;
+                fmt_listen(f, error, "the key profile")
             }
             ServeError::UnknownHost { host, error } => write!(f, "cannot listen on {host}: {error}"),
             ServeError::Identity(error) => error.fmt(f),
@@ -88,6 +78,25 @@ impl fmt::Display for ServeError {
 }
 
 impl std::error::Error for ServeError {}
+
+/// Why there is no listening, and what to do; `setting` is where the address came from.
+fn fmt_listen(f: &mut fmt::Formatter<'_>, failure: &ListenError, setting: &str) -> fmt::Result {
+    let ListenError { place: Some(place), error } = failure else {
+        return write!(f, "no runtime: {}", failure.error);
+    };
+    write!(f, "cannot listen on {place}: {error}: ")?;
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            write!(f, "another program uses it; stop that one, or choose another port with {setting}")
+        }
+        io::ErrorKind::PermissionDenied => write!(
+            f,
+            "ports below 1024 need root or CAP_NET_BIND_SERVICE; or choose another port with {setting}"
+        ),
+        io::ErrorKind::AddrNotAvailable => f.write_str("no interface of this machine has the address"),
+        _ => write!(f, "choose another address with {setting}"),
+    }
+}
 
 /// Serves until it is asked to end; `is_listening` is told where, once all doors are open.
 pub fn serve(
@@ -111,6 +120,10 @@ pub fn serve(
         doors.extend(places.into_iter().map(|place| Door { place, identity: identity.clone() }));
     }
     let end = CancellationToken::new();
+    let profiles = match &config.profile {
+        Some(address) => Some(Profiles::serve(places(address)?, end.clone()).map_err(ServeError::Profile)?),
+        None => None,
+    };
     engine.add_chore({
         let end = end.clone();
         async move {
@@ -118,7 +131,12 @@ pub fn serve(
             end.cancel();
         }
     });
-    engine::run(&engine, config.threads.get(), doors, &end, is_listening).map_err(ServeError::Listen)
+    let served = engine::run(&engine, config.threads.get(), doors, &end, is_listening);
+    end.cancel();
+    if let Some(profiles) = profiles {
+        profiles.join();
+    }
+    served.map_err(ServeError::Listen)
 }
 
 fn engine_of(config: &Config, log: &LogHandle) -> Result<Arc<Engine>, ServeError> {

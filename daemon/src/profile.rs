@@ -1,7 +1,7 @@
 //! CPU profiles of the running process, on a listener of their own.
 //!
 //! [`Profiles`] is a thread with a runtime of its own, so that no stream waits while a profile is put together.
-//! Samples are taken by the `pprof` crate at [`SAMPLES_PER_SECOND`] of processor time; while nobody asks for a
+//! Samples are taken by the `pprof` crate at 99 Hz of processor time; while nobody asks for a
 //! profile there is neither a timer nor a signal. A profile holds names of functions, source files and threads,
 //! and never anything of the configuration or of a request.
 

@@ -264,7 +264,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
         wants: impl FnOnce(&Player<S>) -> bool,
         look: impl FnOnce(&mut Player<S>, Instant, &Ring, &Policy, &mut Tally) -> Progress,
     ) {
-        let Some(player) = self.players[key].as_mut().filter(|player| wants(player)) else { return };
+        // A signal may outlive its viewer, and even the task that served him.
+        let player = self.players.get_mut(key).and_then(Option::as_mut);
+        let Some(player) = player.filter(|player| wants(player)) else { return };
         match look(player, now, &self.ring, &self.shared.config.policy, &mut self.tally) {
             Progress::CaughtUp | Progress::More => {}
             Progress::Blocked => {
@@ -352,5 +354,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
             self.shared.published.unsubscribe(&self.shared.bell);
         }
         !inbox.is_running
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use restreamer_core::RingLimits;
+    use tokio::io::DuplexStream;
+
+    /// A client that sends a lot and leaves signals once more while it is removed. As the last one it ends the
+    /// task, and the next task, with fewer viewers, found its number: it panicked, and the stream was dead.
+    #[tokio::test]
+    async fn a_signal_of_a_viewer_who_is_gone_is_no_signal() {
+        let observe = Observe::new([("/s.ts", ["tcp://source:1"])]);
+        let config = ViewerConfig { policy: Policy::default(), stall_timeout: None, send_buffer: None };
+        let streams = [(config, Arc::new(Published::new(RingLimits::default())))];
+        let (clock, shutdown) = (Clock::start(), CancellationToken::new());
+        let fan_outs = FanOuts::<DuplexStream>::new(streams, &observe, clock, shutdown, |_, _| ());
+        let mut task = FanOut::new(Arc::clone(&fan_outs.streams[0]));
+        task.shared.ready.push(4);
+        task.round(&mut Vec::new(), false);
+        assert!(task.players.is_empty());
     }
 }

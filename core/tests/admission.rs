@@ -11,7 +11,10 @@ type In = Vec<(u32, Peer, Ticket)>;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Enter { stream: u32, peer: Peer },
+    Enter {
+        stream: u32,
+        peer: Peer,
+    },
     /// Somebody leaves: the one with this number, modulo how many are in.
     Leave(usize),
 }
@@ -24,8 +27,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn limits() -> impl Strategy<Value = AdmissionLimits> {
-    (0..9u32, 0..9u32, 0..5u32, 0..4u32)
-        .prop_map(|(hard, soft, per_stream, per_peer)| AdmissionLimits { hard, soft, per_stream, per_peer })
+    (0..9u32, 0..9u32, 0..5u32, 0..4u32).prop_map(|(hard, soft, per_stream, per_peer)| AdmissionLimits {
+        hard,
+        soft,
+        per_stream,
+        per_peer,
+    })
 }
 
 /// What the list says to somebody who wants in.

@@ -190,6 +190,10 @@ impl Stream {
                 return;
             }
         }
+        if self.assembled.is_some_and(|conn| !self.upstream.is_used(conn)) {
+            self.assembled = None;
+            self.assembly.end_connection(&mut publish_to(&mut self.outputs, &mut self.stats));
+        }
         self.assembly.flush_if_due(now, &mut publish_to(&mut self.outputs, &mut self.stats));
         self.update_availability(now);
     }
@@ -261,7 +265,6 @@ impl Stream {
             let mut publish = publish_to(&mut self.outputs, &mut self.stats);
             let assembly = &mut self.assembly;
             connection.framer.finish(&mut |packet| assembly.push(now, packet, &mut publish));
-            self.assembly.end_connection(&mut publish);
         }
         let seen = since(connection.framer.stats(), before);
         let source = connection.source;

@@ -179,6 +179,16 @@ impl Upstream {
         [self.read_deadline(), healthy, self.attempt_at()].into_iter().flatten().min()
     }
 
+    /// Whether sources are to be tried at all.
+    pub(crate) fn is_running(&self) -> bool {
+        self.is_running
+    }
+
+    /// Whether `conn` is the connection whose packets viewers get.
+    pub(crate) fn is_used(&self, conn: ConnId) -> bool {
+        self.used.as_ref().is_some_and(|used| used.id == conn)
+    }
+
     /// Whether packets are arriving from the connection in use.
     pub(crate) fn is_flowing(&self) -> bool {
         self.used.as_ref().is_some_and(|connection| connection.first_packet.is_some())

@@ -2,6 +2,9 @@
 //!
 //! They live here so that the corpus can be replayed by `cargo test` without a fuzzer.
 
+pub mod channel;
+mod ledger;
+pub mod program;
 pub mod stage;
 
 use crate::access::{AccessDetector, Decision};

@@ -144,6 +144,8 @@ pub struct Stream {
     availability: Availability,
     /// When packets stopped to flow; `None` while they flow and before they ever did.
     lost_at: Option<Instant>,
+    /// The grace time after that is over, and what was published is forgotten.
+    is_over: bool,
     is_exhausted: bool,
     outputs: VecDeque<Output>,
     stats: StreamStats,
@@ -160,6 +162,7 @@ impl Stream {
             operator: Operator::Online,
             availability: Availability::Never,
             lost_at: None,
+            is_over: false,
             is_exhausted: false,
             outputs: VecDeque::new(),
             stats: StreamStats {
@@ -171,6 +174,10 @@ impl Stream {
 
     /// Takes an input; what follows from it waits in [`Stream::poll_output`].
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if self.grace_ends_at().is_some_and(|at| at <= now) {
+            // The driver is late: what is too old is forgotten before anything new comes.
+            self.update_availability(now);
+        }
         match input {
             Input::Start => self.upstream.start(now, &mut self.outputs),
             Input::Connected(conn) => self.upstream.handle_connected(now, conn),
@@ -209,9 +216,8 @@ impl Stream {
 
     /// When [`Input::Timeout`] is due; changes only in [`Stream::handle`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let grace =
-            self.lost_at.filter(|_| self.availability == Availability::Grace).map(|at| at + self.grace);
-        [self.assembly.poll_timeout(), self.upstream.poll_timeout(), grace].into_iter().flatten().min()
+        let timeouts = [self.assembly.poll_timeout(), self.upstream.poll_timeout(), self.grace_ends_at()];
+        timeouts.into_iter().flatten().min()
     }
 
     /// Whether the stream can be watched.
@@ -288,38 +294,41 @@ impl Stream {
         }
     }
 
+    /// When viewers are held no longer, unless packets flow before.
+    fn grace_ends_at(&self) -> Option<Instant> {
+        self.lost_at.filter(|_| !self.is_over).map(|at| at + self.grace)
+    }
+
     fn update_availability(&mut self, now: Instant) {
-        let is_flowing = self.upstream.is_flowing();
-        let has_hope = self.upstream.has_hope();
-        match (is_flowing, self.availability) {
-            (true, _) => self.lost_at = None,
-            (false, Availability::Never) => {}
-            (false, _) => {
-                self.lost_at.get_or_insert(now);
-            }
-        }
         for (number, source) in self.stats.sources.iter_mut().enumerate() {
             source.is_connected = self.upstream.is_flowing_from(number);
         }
-        let had_packets = self.stats.framing.packets > 0;
-        let availability = match (self.operator, is_flowing, self.lost_at) {
-            (Operator::Offline, ..) => Availability::Offline,
-            (Operator::Online, true, _) => Availability::Live,
-            (Operator::Online, false, _) if !had_packets => Availability::Never,
-            (Operator::Online, false, Some(at)) if has_hope && at + self.grace > now => Availability::Grace,
-            (Operator::Online, false, _) => Availability::Lost,
-        };
-        if has_hope {
-            self.is_exhausted = false;
-        } else if !core::mem::replace(&mut self.is_exhausted, true) {
+        let has_hope = self.upstream.has_hope();
+        let is_exhausted = self.upstream.is_running() && !has_hope;
+        if is_exhausted && !self.is_exhausted {
             self.outputs.push_back(Output::Event(StreamEvent::Exhausted));
         }
+        self.is_exhausted = is_exhausted;
+
+        let is_flowing = self.upstream.is_flowing();
+        let had_packets = self.stats.framing.packets > 0;
+        self.lost_at = if is_flowing || !had_packets { None } else { self.lost_at.or(Some(now)) };
+        let is_over = self.lost_at.is_some_and(|at| !has_hope || at + self.grace <= now);
+        if is_over && !self.is_over {
+            self.outputs.push_back(Output::Event(StreamEvent::GraceOver));
+            self.outputs.push_back(Output::Forget);
+        }
+        self.is_over = is_over;
+
+        let availability = match self.operator {
+            Operator::Offline => Availability::Offline,
+            Operator::Online if is_flowing => Availability::Live,
+            Operator::Online if !had_packets => Availability::Never,
+            Operator::Online if is_over => Availability::Lost,
+            Operator::Online => Availability::Grace,
+        };
         if availability != self.availability {
             self.availability = availability;
-            if availability == Availability::Lost {
-                self.outputs.push_back(Output::Event(StreamEvent::GraceOver));
-                self.outputs.push_back(Output::Forget);
-            }
             self.outputs.push_back(Output::Availability(availability));
         }
     }

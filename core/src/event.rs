@@ -22,7 +22,7 @@ pub enum StreamEvent {
         /// Why.
         cause: CloseCause,
     },
-    /// A better source was healthy for long enough and is used again.
+    /// A better source is used again: it was healthy for long enough, or it delivers and the one in use ended.
     Returned {
         /// Number of the source, as listed.
         source: usize,

@@ -14,9 +14,9 @@ use crate::rng::Rng;
 use crate::stream::Output;
 use crate::time::{Duration, Instant};
 
-/// A better source is used again when it has been healthy for this long.
+/// A better source is used again when it has been healthy for this long; it has as long for its first packet.
 pub const HEALTHY_AFTER: Duration = Duration::from_secs(10);
-/// A spare connection that is silent for this long is not healthy.
+/// A spare connection without a packet for this long is not healthy.
 pub const HEALTHY_GAP_MAX: Duration = Duration::from_secs(2);
 /// A connection that delivers this many bytes without a packet is no transport stream.
 pub const GARBAGE_BYTES_MAX: u64 = 1 << 20;
@@ -57,9 +57,13 @@ pub(crate) struct Connection {
     /// Position of its source in the order of attempts.
     position: usize,
     is_open: bool,
-    /// When it was asked for, opened, or last delivered a byte.
+    asked_at: Instant,
+    /// When it was opened, or last delivered a byte.
     last_progress: Instant,
-    first_packet: Option<Instant>,
+    /// When it last delivered a packet.
+    last_packet: Option<Instant>,
+    /// Since when its packets have come without a gap.
+    healthy_since: Instant,
     bytes_since_packet: u64,
 }
 
@@ -70,11 +74,19 @@ pub(crate) enum Role {
     Spare,
 }
 
+/// The attempts on one source; these stand in the order in which the sources are tried.
+#[derive(Debug)]
+struct Attempts {
+    source: usize,
+    last: Option<Instant>,
+    /// It was tried since the last success, and others are waiting for their turn.
+    had_turn: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Upstream {
     config: UpstreamConfig,
-    /// Sources in the order of attempts, and when each was last tried.
-    attempts: Vec<(usize, Option<Instant>)>,
+    attempts: Vec<Attempts>,
     used: Option<Connection>,
     spare: Option<Connection>,
     /// Position from which the next attempt is looked for, round-robin.
@@ -85,7 +97,8 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     pub(crate) fn new(config: UpstreamConfig, seed: u64) -> Self {
-        let mut attempts: Vec<_> = (0..config.sources).map(|source| (source, None)).collect();
+        let attempts = (0..config.sources).map(|source| Attempts { source, last: None, had_turn: false });
+        let mut attempts: Vec<_> = attempts.collect();
         if config.order == Order::Shuffle {
             Rng::from_seed(seed).shuffle(&mut attempts);
         }
@@ -110,6 +123,11 @@ impl Upstream {
         for connection in [self.used.take(), self.spare.take()].into_iter().flatten() {
             out.push_back(Output::HangUp { conn: connection.id });
         }
+    }
+
+    /// Packets flow to the viewers: who is tried next if they stop is a new question.
+    pub(crate) fn handle_success(&mut self) {
+        self.attempts.iter_mut().for_each(|attempts| attempts.had_turn = false);
     }
 
     pub(crate) fn handle_connected(&mut self, now: Instant, conn: ConnId) {
@@ -148,9 +166,13 @@ impl Upstream {
         match role {
             Role::Spare => self.spare = None,
             Role::Used => {
-                // A spare that already delivers takes over at once; one that does not is left to be tried in turn.
+                // A spare that already delivers takes over; one that does not is the next attempt.
                 self.used = self.spare.take();
                 self.next_position = position + 1;
+                if let Some(used) = self.used.as_ref().filter(|used| used.last_packet.is_some()) {
+                    out.push_back(Output::Event(StreamEvent::Returned { source: used.source }));
+                    self.handle_success();
+                }
             }
         }
         self.connect_if_due(now, out);
@@ -161,22 +183,20 @@ impl Upstream {
             let cause = CloseCause::new(CloseKind::Timeout, "no data for as long as readtimeout allows");
             self.give_up(now, conn.id, cause, out);
         }
-        if let Some(spare) =
-            self.spare.as_ref().filter(|spare| spare.is_healthy_at().is_some_and(|at| at <= now))
-        {
-            if now.saturating_since(spare.last_progress) > HEALTHY_GAP_MAX {
-                let cause = CloseCause::new(CloseKind::Timeout, "the better source fell silent");
-                self.give_up(now, spare.id, cause, out);
-            } else {
+        if let Some(spare) = self.spare.as_ref().filter(|spare| spare.trial_ends_at() <= now) {
+            if spare.last_packet.is_some_and(|last| now.saturating_since(last) <= HEALTHY_GAP_MAX) {
                 self.use_spare(out);
+            } else {
+                let cause = CloseCause::new(CloseKind::Timeout, "the better source sends no packets");
+                self.give_up(now, spare.id, cause, out);
             }
         }
         self.connect_if_due(now, out);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let healthy = self.spare.as_ref().and_then(Connection::is_healthy_at);
-        [self.read_deadline(), healthy, self.attempt_at()].into_iter().flatten().min()
+        let trial = self.spare.as_ref().map(Connection::trial_ends_at);
+        [self.read_deadline(), trial, self.attempt_at()].into_iter().flatten().min()
     }
 
     /// Whether sources are to be tried at all.
@@ -191,14 +211,14 @@ impl Upstream {
 
     /// Whether packets are arriving from the connection in use.
     pub(crate) fn is_flowing(&self) -> bool {
-        self.used.as_ref().is_some_and(|connection| connection.first_packet.is_some())
+        self.used.as_ref().is_some_and(|connection| connection.last_packet.is_some())
     }
 
     /// Whether packets are arriving from this source, in use or as a spare.
     pub(crate) fn is_flowing_from(&self, source: usize) -> bool {
         let connections = self.used.iter().chain(&self.spare);
         connections
-            .filter(|connection| connection.first_packet.is_some())
+            .filter(|connection| connection.last_packet.is_some())
             .any(|connection| connection.source == source)
     }
 
@@ -218,6 +238,7 @@ impl Upstream {
             if let Some(old) = self.used.replace(spare) {
                 out.push_back(Output::HangUp { conn: old.id });
             }
+            self.handle_success();
         }
     }
 
@@ -226,17 +247,24 @@ impl Upstream {
         if due > now {
             return;
         }
-        let (source, last) = &mut self.attempts[position];
-        *last = Some(now);
+        if self.attempts[position].had_turn {
+            // So had all that may be tried now: the next turn is everybody's again.
+            self.handle_success();
+        }
+        let attempts = &mut self.attempts[position];
+        attempts.last = Some(now);
+        attempts.had_turn = true;
         self.connections += 1;
         let connection = Connection {
             id: ConnId(self.connections),
-            source: *source,
+            source: attempts.source,
             framer: Framer::new(),
             position,
             is_open: false,
+            asked_at: now,
             last_progress: now,
-            first_packet: None,
+            last_packet: None,
+            healthy_since: now,
             bytes_since_packet: 0,
         };
         out.push_back(Output::Event(StreamEvent::Connecting { source: connection.source }));
@@ -249,26 +277,27 @@ impl Upstream {
         self.attempt(Instant::ORIGIN).filter(|_| self.is_running).map(|(_, due)| due)
     }
 
-    /// The position to try next and when: the first one whose delay is over at `now`, else the one that waits least.
+    /// The position to try next and when: of those whose delay is over at `now` the first one that had no turn yet,
+    /// else the first one; or else the one that waits least.
     fn attempt(&self, now: Instant) -> Option<(usize, Instant)> {
         let count = self.attempts.len();
         let (start, candidates) = match (&self.used, self.config.order) {
             (None, Order::Shuffle) => (self.next_position, count),
             (None, Order::Priority) => (0, count),
             // While one is in use, only better ones are worth a try, and one at a time.
-            (Some(used), Order::Priority) if self.spare.is_none() && used.first_packet.is_some() => {
+            (Some(used), Order::Priority) if self.spare.is_none() && used.last_packet.is_some() => {
                 (0, used.position)
             }
             (Some(_), _) => return None,
         };
         (0..candidates)
             .map(|step| (start + step) % count)
-            .filter_map(|position| match (self.attempts[position].1, self.config.reconnect) {
+            .filter_map(|position| match (self.attempts[position].last, self.config.reconnect) {
                 (None, _) => Some((position, Instant::ORIGIN)),
                 (Some(last), Some(reconnect)) => Some((position, last + reconnect)),
                 (Some(_), None) => None,
             })
-            .min_by_key(|&(_, due)| due.max(now))
+            .min_by_key(|&(position, due)| (due.max(now), self.attempts[position].had_turn))
     }
 
     fn read_deadline(&self) -> Option<Instant> {
@@ -281,21 +310,22 @@ impl Connection {
     /// Notes that bytes went through the framer; answers whether its first packet was among them.
     pub(crate) fn handle_progress(&mut self, now: Instant, bytes: usize, packets: u64) -> bool {
         self.is_open = true;
-        let was_silent = now.saturating_since(self.last_progress) > HEALTHY_GAP_MAX;
         self.last_progress = now;
         if packets == 0 {
             self.bytes_since_packet += bytes as u64;
             return false;
         }
         self.bytes_since_packet = 0;
-        let is_first = self.first_packet.is_none();
-        if is_first || was_silent {
-            self.first_packet = Some(now);
+        let last = self.last_packet.replace(now);
+        if last.is_none_or(|last| now.saturating_since(last) > HEALTHY_GAP_MAX) {
+            self.healthy_since = now;
         }
-        is_first
+        last.is_none()
     }
 
-    fn is_healthy_at(&self) -> Option<Instant> {
-        self.first_packet.map(|first| first + HEALTHY_AFTER)
+    /// When a spare has been healthy for long enough, or has not shown a packet for as long.
+    fn trial_ends_at(&self) -> Instant {
+        let since = if self.last_packet.is_some() { self.healthy_since } else { self.asked_at };
+        since + HEALTHY_AFTER
     }
 }

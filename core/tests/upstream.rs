@@ -7,10 +7,11 @@ use proptest::prelude::*;
 use restreamer_core::fuzz::channel::{Channel as Model, Step};
 use restreamer_core::fuzz::program::Piece;
 use restreamer_core::{
-    Availability, CloseKind, Duration, Input, Operator, Order, StreamConfig, StreamEvent, UpstreamConfig,
+    Availability, CloseCause, CloseKind, Duration, Input, Operator, Order, StreamConfig, StreamEvent,
+    UpstreamConfig,
 };
 
-use channel::{Channel, config, synthetic};
+use channel::{Channel, config, synthetic, with_sources};
 
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -61,6 +62,84 @@ fn what_a_connection_left_is_published_when_it_is_hung_up() {
     assert_eq!((channel.segments.len(), channel.forgotten), (1, 1));
     channel.wait(Duration::from_secs(5));
     assert_eq!(channel.segments.len(), 1);
+}
+
+/// Two or more sources in order of preference, and a read timeout as long as the interval between attempts.
+fn preferred(sources: usize) -> StreamConfig {
+    let mut config = with_sources(sources);
+    config.upstream.read_timeout = config.upstream.reconnect;
+    config
+}
+
+#[test]
+fn a_source_that_fails_slowly_does_not_keep_the_others_from_being_tried() {
+    // By the time it had failed it could be tried again, and the order said it comes first: nobody else had a turn.
+    let mut channel = Channel::new(preferred(3));
+    for _ in 0..6 {
+        channel.say(Input::Connected(channel.last_conn()));
+        channel.wait(Duration::from_secs(10));
+    }
+    let tried: Vec<_> = channel.connects.iter().map(|&(_, source, _)| source).collect();
+    assert_eq!(tried, [0, 1, 2, 0, 1, 2, 0]);
+}
+
+#[test]
+fn a_source_that_worked_is_the_first_to_be_tried_again() {
+    let mut channel = Channel::new(preferred(3));
+    channel.close(CloseKind::Unreachable);
+    channel.data(&synthetic(1).take_bytes(50));
+    channel.wait(Duration::from_secs(10));
+    let tried: Vec<_> = channel.connects.iter().map(|&(_, source, _)| source).collect();
+    assert_eq!(tried, [0, 1, 0], "the better one first");
+}
+
+#[test]
+fn a_spare_that_delivers_nothing_does_not_keep_the_other_better_sources_from_being_tried() {
+    let mut channel = Channel::new(with_sources(3));
+    channel.close(CloseKind::Unreachable);
+    channel.close(CloseKind::Unreachable);
+    let used = channel.last_conn();
+    let mut source = synthetic(1);
+    for _ in 0..50 {
+        channel.say(Input::Data(used, &source.take_bytes(50)));
+        channel.wait(Duration::from_secs(1));
+    }
+    let tried: Vec<_> =
+        channel.connects.iter().map(|&(_, source, at)| (source, at.as_nanos() / 1_000_000_000)).collect();
+    assert_eq!(tried, [(0, 0), (1, 0), (2, 0), (0, 10), (1, 20), (0, 30), (1, 40), (0, 50)]);
+    assert!(!channel.hung_up.contains(&used));
+}
+
+#[test]
+fn a_spare_that_delivers_takes_over_when_the_one_in_use_ends() {
+    let mut channel = Channel::new(with_sources(2));
+    channel.close(CloseKind::Unreachable);
+    let used = channel.last_conn();
+    channel.data(&synthetic(1).take_bytes(50));
+    channel.wait(Duration::from_secs(10));
+    channel.data(&synthetic(2).take_bytes(50));
+    channel.say(Input::Closed(used, CloseCause::new(CloseKind::Ended, "")));
+    assert_eq!(channel.events.last(), Some(&StreamEvent::Returned { source: 0 }));
+    assert_eq!(channel.availabilities, [Availability::Live]);
+    assert_eq!(channel.connects.len(), 3);
+}
+
+#[test]
+fn a_better_source_that_sends_no_packets_any_more_is_not_healthy() {
+    // Any byte counted.
+    let mut channel = Channel::new(with_sources(2));
+    channel.close(CloseKind::Unreachable);
+    let used = channel.last_conn();
+    channel.data(&synthetic(1).take_bytes(50));
+    channel.wait(Duration::from_secs(10));
+    let spare = channel.last_conn();
+    channel.data(&synthetic(2).take_bytes(50));
+    for _ in 0..10 {
+        channel.wait(Duration::from_secs(1));
+        channel.say(Input::Data(used, &synthetic(1).take_bytes(50)));
+        channel.say(Input::Data(spare, b"busy, try later"));
+    }
+    assert_eq!(channel.hung_up, [spare]);
 }
 
 fn millis(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {

@@ -1,6 +1,6 @@
 //! A stream and its sources, driven step by step beside plain models of what it promises.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::assembly::CANDIDATE_WAIT;
@@ -60,6 +60,8 @@ pub struct Channel {
     spare: Option<ConnId>,
     /// When each source was last tried, and how often.
     tried: Vec<(Option<Instant>, u64)>,
+    /// Sources tried since the last success.
+    had_turn: BTreeSet<usize>,
     ledger: Ledger,
     /// Packets made by all sources.
     numbers: u64,
@@ -85,6 +87,7 @@ impl Channel {
             used: None,
             spare: None,
             tried: alloc::vec![(None, 0); config.upstream.sources],
+            had_turn: BTreeSet::new(),
             ledger: Ledger::default(),
             numbers: 0,
             availability: Availability::Never,
@@ -173,6 +176,9 @@ impl Channel {
             let before = conn.packets();
             conn.push(&chunk, is_used);
             if conn.packets() > before {
+                if before == 0 && is_used {
+                    self.had_turn.clear();
+                }
                 let pause = self.now.saturating_since(conn.last_packet);
                 conn.healthy_since =
                     conn.healthy_since.filter(|_| pause <= HEALTHY_GAP_MAX).or(Some(self.now));
@@ -218,10 +224,11 @@ impl Channel {
                 assert!(is_in_time || begins || self.is_late, "a byte waited for {waited:?}");
                 if begins {
                     self.check_fresh();
+                }
+                if begins || self.holds_new || self.lost_at.is_none() {
                     self.holds_new = true;
                 } else {
-                    self.holds_old |= self.lost_at.is_some();
-                    self.holds_new |= self.lost_at.is_none();
+                    self.holds_old = true;
                 }
             }
             Output::Forget => (self.holds_old, self.holds_new) = (false, false),
@@ -236,6 +243,10 @@ impl Channel {
     fn hear_event(&mut self, event: &StreamEvent) {
         match event {
             StreamEvent::Closed { .. } => self.end_roles(),
+            StreamEvent::Returned { source } if self.spare.is_none() => {
+                let used = self.used.map(|used| &self.conns[&used]).expect("what returns is used");
+                assert!(used.source == *source && used.packets() > 0, "it delivers when the one in use ends");
+            }
             StreamEvent::Returned { .. } => {
                 let spare = self.spare.map(|spare| &self.conns[&spare]).expect("a spare returns");
                 let healthy_for = spare.healthy_since.map(|since| self.now.saturating_since(since));
@@ -253,7 +264,7 @@ impl Channel {
     }
 
     fn hear_connect(&mut self, id: ConnId, source: usize) {
-        let upstream = &self.config.upstream;
+        let upstream = self.config.upstream;
         assert!(self.is_running, "a stream that was stopped asks for nothing");
         assert!(self.conns.keys().next_back().is_none_or(|&last| last < id), "connections are numbered");
         let (tried, count) = &mut self.tried[source];
@@ -262,6 +273,7 @@ impl Channel {
             assert!(is_over, "a source is not tried again within the interval");
         }
         *count += 1;
+        self.check_turn(source);
         if let Some(used) = self.used.map(|used| &self.conns[&used]) {
             assert!(
                 self.spare.is_none() && upstream.order == Order::Priority,
@@ -275,12 +287,35 @@ impl Channel {
         self.conns.insert(id, Conn::new(self.now, source));
     }
 
+    /// Nobody is tried again while another one that may be tried has not been.
+    fn check_turn(&mut self, source: usize) {
+        let better_than = self.used.map_or(self.tried.len(), |used| self.conns[&used].source);
+        if !self.had_turn.insert(source) {
+            let is_due = |other: &usize| self.attempt_due(*other).is_some_and(|due| due <= self.now);
+            let all = (0..better_than).filter(is_due).all(|other| self.had_turn.contains(&other));
+            assert!(all, "source {source} is tried again, and others have waited for longer");
+            self.had_turn = BTreeSet::from([source]);
+        }
+    }
+
+    /// When a source may be tried again.
+    fn attempt_due(&self, source: usize) -> Option<Instant> {
+        match (self.tried[source].0, self.config.upstream.reconnect) {
+            (None, _) => Some(Instant::ORIGIN),
+            (Some(tried), Some(reconnect)) => Some(tried + reconnect),
+            (Some(_), None) => None,
+        }
+    }
+
     /// A connection that has ended is not in use any more.
     fn end_roles(&mut self) {
         let is_open = |id: &ConnId| self.conns[id].is_open;
         self.spare = self.spare.filter(is_open);
         if self.used.is_some_and(|used| !is_open(&used)) {
             self.used = self.spare.take();
+            if self.is_flowing() {
+                self.had_turn.clear();
+            }
         }
     }
 
@@ -340,19 +375,10 @@ impl Channel {
             }
             Some(_) => 0,
         };
-        for &(tried, _) in &self.tried[..candidates] {
-            let due = match (tried, upstream.reconnect) {
-                (None, _) => Some(Instant::ORIGIN),
-                (Some(tried), Some(reconnect)) => Some(tried + reconnect),
-                (Some(_), None) => None,
-            };
-            if let Some(due) = due {
-                assert!(due > self.now, "a source that may be tried is tried");
-                assert!(
-                    self.stream.poll_timeout().is_some_and(|timeout| timeout <= due),
-                    "an attempt is planned"
-                );
-            }
+        for due in (0..candidates).filter_map(|source| self.attempt_due(source)) {
+            assert!(due > self.now, "a source that may be tried is tried");
+            let timeout = self.stream.poll_timeout();
+            assert!(timeout.is_some_and(|timeout| timeout <= due), "an attempt is planned");
         }
     }
 

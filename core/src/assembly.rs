@@ -34,6 +34,8 @@ pub(crate) struct Assembly {
     candidate: Option<Candidate>,
     /// Nothing of this connection is published before its first access point.
     is_gated: bool,
+    /// Something was published of an earlier connection.
+    has_published: bool,
     /// PIDs that have been told of the latest seam; `None` while there was no seam.
     told: Option<PidSet>,
 }
@@ -66,6 +68,7 @@ impl Assembly {
             head: Head::default(),
             candidate: None,
             is_gated: true,
+            has_published: false,
             told: None,
         }
     }
@@ -73,10 +76,9 @@ impl Assembly {
     /// The packets that follow come from another connection than those before.
     pub(crate) fn begin_connection(&mut self, publish: &mut impl FnMut(Segment)) {
         self.end_connection(publish);
-        if !self.is_gated || self.told.is_some() {
-            self.told = Some(PidSet::new());
-        }
         self.is_gated = true;
+        // What is held back behind the gate may be dropped: it is marked when it passes.
+        self.told = None;
         self.access.reset();
         self.psi.reset();
         self.continuity.reset();
@@ -165,7 +167,8 @@ impl Assembly {
         self.cut(candidate.offset, head, publish);
         if self.is_gated {
             self.is_gated = false;
-            if self.told.is_some() {
+            if core::mem::replace(&mut self.has_published, true) {
+                self.told = Some(PidSet::new());
                 self.write_seam();
             }
         }

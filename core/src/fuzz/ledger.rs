@@ -12,7 +12,7 @@ use crate::fuzz::program::Program;
 use crate::segment::Segment;
 use crate::time::Instant;
 use crate::ts::psi::tracker::RAW_BYTES_MAX;
-use crate::ts::{PACKET_BYTES, Packet, Pid, PsiTracker};
+use crate::ts::{PACKET_BYTES, Packet, Pid, PidSet, PsiTracker};
 use crate::upstream::ConnId;
 
 /// A connection and its packets.
@@ -110,14 +110,18 @@ pub(super) struct Ledger {
     pub(super) segments: u64,
     pub(super) packets: u64,
     last_at: Instant,
-    has_seam: bool,
+    /// PIDs that have been marked since the latest seam; `None` while there was no seam.
+    told: Option<PidSet>,
 }
 
 impl Ledger {
     /// Checks the next segment, and tells whether it begins a connection.
     pub(super) fn publish(&mut self, conns: &BTreeMap<ConnId, Conn>, segment: &Segment) -> bool {
         let begins = segment.seam || self.current.is_none();
-        self.has_seam |= segment.seam;
+        assert!(
+            segment.seam == (begins && self.current.is_some()),
+            "a seam is where another connection begins"
+        );
         self.segments += 1;
         self.packets += segment.packets();
         for bytes in [&segment.data, &segment.psi] {
@@ -129,12 +133,7 @@ impl Ledger {
         assert!(segment.at >= self.last_at, "segments are in order of arrival");
         self.last_at = segment.at;
 
-        let marks = Packet::all(&segment.data).filter(is_mark).count();
-        assert!(marks == 0 || self.has_seam, "only a seam needs marks");
-        let packets: Vec<_> = Packet::all(&segment.data)
-            .filter(|packet| !is_mark(packet))
-            .map(|packet| packet.bytes())
-            .collect();
+        let packets = self.take_marks(segment);
         let packets = if begins { self.begin(conns, segment, &packets) } else { &packets };
 
         let current = self.current.expect("a segment belongs to a connection");
@@ -154,6 +153,31 @@ impl Ledger {
         }
         *next += packets.len();
         begins
+    }
+
+    /// Checks and leaves out the marks: one before the first packet of each PID after a seam, and no others.
+    fn take_marks<'a>(&mut self, segment: &'a Segment) -> Vec<&'a [u8; PACKET_BYTES]> {
+        if segment.seam {
+            self.told = Some(PidSet::new());
+        }
+        let mut packets = Vec::new();
+        let mut marked = None;
+        for packet in Packet::all(&segment.data) {
+            let is_told =
+                self.told.as_mut().is_none_or(|told| packet.pid() == Pid::NULL || !told.insert(packet.pid()));
+            if is_mark(&packet) {
+                assert!(!is_told && marked.is_none(), "a PID is told once");
+                marked = Some(packet.pid());
+            } else {
+                assert!(
+                    is_told && marked.take().is_none_or(|pid| pid == packet.pid()),
+                    "a PID is told of a seam"
+                );
+                packets.push(packet.bytes());
+            }
+        }
+        assert!(marked.is_none(), "a mark and its packet are not parted");
+        packets
     }
 
     /// Everything is published that must be.

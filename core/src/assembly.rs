@@ -104,6 +104,8 @@ impl Assembly {
         if self.buffer.is_empty() {
             self.head = Head { at: now, psi: self.psi.raw(), ..Head::default() };
         }
+        // Candidates begin a payload unit; one that carries a table must not be sent once more before itself.
+        let psi = if packet.payload_unit_start() { self.psi.raw() } else { Bytes::new() };
         let continuity = self.continuity.check(&packet);
         let change = self.psi.push(&packet);
         self.quality.push(now, &packet, continuity, change, &self.psi);
@@ -112,7 +114,7 @@ impl Assembly {
             if self.is_gated {
                 self.buffer.clear();
             }
-            self.candidate = Some(Candidate { offset: self.buffer.len(), at: now, psi: self.psi.raw() });
+            self.candidate = Some(Candidate { offset: self.buffer.len(), at: now, psi });
         }
         match verdict.decision {
             Decision::Access(kind) => self.start_at_candidate(kind, publish),

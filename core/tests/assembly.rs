@@ -179,6 +179,20 @@ fn after_a_seam_every_pid_is_told_once_before_its_first_packet() {
 }
 
 #[test]
+fn a_pid_that_is_new_with_the_third_connection_is_told_once_too() {
+    let mut feed = Feed::flowing();
+    for (pieces, video) in [(&[Pat, Pmt, Key][..], 0x100), (&[Move, Pat, Pmt, Unknown, RestOfKey], 0x110)] {
+        feed.reconnect();
+        feed.channel.segments.clear();
+        feed.send(pieces);
+        feed.wait(20);
+        let [seam] = feed.segments() else { panic!("one segment") };
+        let marks = Packet::all(&seam.data).filter(|packet| Mark::read(packet.bytes()).is_none());
+        assert_eq!(marks.map(|packet| packet.pid().value()).collect::<Vec<_>>(), [0, 0x30, video]);
+    }
+}
+
+#[test]
 fn counters_of_another_connection_are_no_errors() {
     let mut feed = Feed::flowing();
     feed.send(&[Rest, Rest, Rest]);

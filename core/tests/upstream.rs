@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use restreamer_core::fuzz::channel::{Channel as Model, Step};
 use restreamer_core::fuzz::program::Piece;
 use restreamer_core::{
-    Availability, CloseCause, CloseKind, Duration, Input, Operator, Order, StreamConfig, StreamEvent,
+    Availability, CloseCause, CloseKind, ConnId, Duration, Input, Operator, Order, StreamConfig, StreamEvent,
     UpstreamConfig,
 };
 
@@ -140,6 +140,84 @@ fn a_better_source_that_sends_no_packets_any_more_is_not_healthy() {
         channel.say(Input::Data(spare, b"busy, try later"));
     }
     assert_eq!(channel.hung_up, [spare]);
+}
+
+#[test]
+fn in_shuffled_order_the_next_source_has_its_turn_when_one_that_worked_ends() {
+    let mut config = with_sources(3);
+    config.upstream.order = Order::Shuffle;
+    let mut channel = Channel::new(config);
+    for _ in 0..5 {
+        channel.data(&synthetic(1).take_bytes(50));
+        channel.wait(Duration::from_secs(100));
+        channel.close(CloseKind::Ended);
+    }
+    let tried: Vec<_> = channel.connects.iter().map(|&(_, source, _)| source).collect();
+    assert_eq!(tried[3..], tried[..3], "round-robin");
+    let mut all = tried[..3].to_vec();
+    all.sort_unstable();
+    assert_eq!(all, [0, 1, 2]);
+}
+
+#[test]
+fn the_read_timeout_begins_with_the_connection() {
+    let mut channel = Channel::new(preferred(1));
+    channel.wait(Duration::from_secs(100));
+    assert_eq!(channel.hung_up, [], "connecting takes as long as it takes");
+    channel.say(Input::Connected(channel.last_conn()));
+    channel.wait(Duration::from_millis(9_999));
+    assert_eq!(channel.hung_up, []);
+    channel.wait(Duration::from_millis(1));
+    assert_eq!(channel.hung_up.len(), 1);
+}
+
+/// Two sources, the second one in use, and the first one tried as a spare since now.
+fn on_trial() -> (Channel, ConnId) {
+    let mut channel = Channel::new(with_sources(2));
+    channel.close(CloseKind::Unreachable);
+    let used = channel.last_conn();
+    channel.data(&synthetic(1).take_bytes(50));
+    channel.wait(Duration::from_secs(10));
+    (channel, used)
+}
+
+#[test]
+fn a_pause_of_more_than_two_seconds_begins_the_trial_of_a_better_source_again() {
+    for (pause_ms, returns_after_ms) in [(2_000, 10_000), (2_001, 17_001)] {
+        let (mut channel, used) = on_trial();
+        let begin = channel.now;
+        let mut source = synthetic(2);
+        let beats = [0, 1_000, 2_000, 3_000, 4_000, 5_000, 5_000 + pause_ms];
+        let later = (1..20).map(|beat| 5_000 + pause_ms + beat * 1_000);
+        for at in beats.into_iter().chain(later) {
+            channel.wait((begin + Duration::from_millis(at)).saturating_since(channel.now));
+            let spare = channel.last_conn();
+            channel.say(Input::Data(spare, &source.take_bytes(50)));
+            if channel.hung_up.contains(&used) {
+                break;
+            }
+        }
+        let took = channel.now.saturating_since(begin);
+        assert_eq!(took, Duration::from_millis(returns_after_ms), "after a pause of {pause_ms} ms");
+    }
+}
+
+#[test]
+fn a_better_source_that_is_silent_at_the_end_of_its_trial_is_given_up() {
+    for (silent_ms, is_used) in [(2_000, true), (2_001, false)] {
+        let (mut channel, used) = on_trial();
+        let spare = channel.last_conn();
+        let mut source = synthetic(2);
+        channel.data(&source.take_bytes(50));
+        for _ in 0..7 {
+            channel.wait(Duration::from_millis(1_000));
+            channel.data(&source.take_bytes(50));
+        }
+        channel.wait(Duration::from_millis(3_000 - silent_ms));
+        channel.data(&source.take_bytes(50));
+        channel.wait(Duration::from_millis(silent_ms));
+        assert_eq!(channel.hung_up, [if is_used { used } else { spare }], "{silent_ms} ms");
+    }
 }
 
 fn millis(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {

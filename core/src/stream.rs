@@ -178,6 +178,7 @@ impl Stream {
             // The driver is late: what is too old is forgotten before anything new comes.
             self.update_availability(now);
         }
+        let is_end = matches!(input, Input::Stop);
         match input {
             Input::Start => self.upstream.start(now, &mut self.outputs),
             Input::Connected(conn) => self.upstream.handle_connected(now, conn),
@@ -193,8 +194,6 @@ impl Stream {
                     self.finish_framer(now, conn);
                 }
                 self.upstream.stop(&mut self.outputs);
-                // The driver ends everything: what becomes of the viewers is no news any more.
-                return;
             }
         }
         if self.assembled.is_some_and(|conn| !self.upstream.is_used(conn)) {
@@ -202,7 +201,13 @@ impl Stream {
             self.assembly.end_connection(&mut publish_to(&mut self.outputs, &mut self.stats));
         }
         self.assembly.flush_if_due(now, &mut publish_to(&mut self.outputs, &mut self.stats));
-        self.update_availability(now);
+        for (number, source) in self.stats.sources.iter_mut().enumerate() {
+            source.is_connected = self.upstream.is_flowing_from(number);
+        }
+        if !is_end {
+            // The driver ends everything: what becomes of the viewers is no news any more.
+            self.update_availability(now);
+        }
     }
 
     /// The next order to the driver; they must be carried out in this order.
@@ -301,9 +306,6 @@ impl Stream {
     }
 
     fn update_availability(&mut self, now: Instant) {
-        for (number, source) in self.stats.sources.iter_mut().enumerate() {
-            source.is_connected = self.upstream.is_flowing_from(number);
-        }
         let has_hope = self.upstream.has_hope();
         let is_exhausted = self.upstream.is_running() && !has_hope;
         if is_exhausted && !self.is_exhausted {

@@ -201,11 +201,14 @@ impl Channel {
     }
 
     fn say(&mut self, input: Input<'_>) {
+        let is_end = matches!(input, Input::Stop);
         self.stream.handle(self.now, input);
         while let Some(output) = self.stream.poll_output() {
             self.hear(output);
         }
-        self.check_availability();
+        if !is_end {
+            self.check_availability();
+        }
     }
 
     fn hear(&mut self, output: Output) {

@@ -5,7 +5,7 @@
 //! functions of the plan.
 //!
 //! **What is absent.** No clock, no entropy, no unordered map decides anything here: the same plan gives the same
-//! run, on every machine and in every build. There are no sockets and no HTTP in this tier.
+//! run, on every machine and in every build. There are no sockets and no HTTP, except in [`tier2`].
 //!
 //! **Where to start.** [`world`] is the driver; [`check`] holds the promises, one file each; [`decoder`] says what
 //! a person would have seen.
@@ -28,6 +28,7 @@ pub mod plot;
 pub mod report;
 pub mod scenario;
 pub mod source;
+pub mod tier2;
 pub mod timeline;
 pub mod tree;
 pub mod world;

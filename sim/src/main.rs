@@ -18,6 +18,7 @@ enum Command {
     Run(cli::run::Run),
     Compare(cli::compare::Compare),
     Tree(cli::tree::Tree),
+    Tier2(cli::tier2::Tier2),
 }
 
 fn main() -> ExitCode {
@@ -25,5 +26,6 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Compare(compare) => compare.run(),
         Command::Tree(tree) => tree.run(),
+        Command::Tier2(tier2) => tier2.run(),
     }
 }

@@ -3,4 +3,5 @@
 pub(crate) mod compare;
 mod output;
 pub(crate) mod run;
+pub(crate) mod tier2;
 pub(crate) mod tree;

@@ -377,5 +377,6 @@ mod tests {
         let second = report.seconds[30];
         assert!(second.origin.bytes.abs_diff(5 * 125_000) < 10_000, "{second:?}");
         assert!(second.edges.bytes > 590 * 120_000, "{second:?}");
+        assert_eq!(report.people.stalled_s, 0.0, "{:?}", report.people);
     }
 }

@@ -38,6 +38,8 @@ struct Machine {
     is_news: bool,
     /// When the source played the newest packet.
     newest_ns: u64,
+    /// Playing time of a packet.
+    packet_ns: u64,
 }
 
 impl Edge {
@@ -61,7 +63,7 @@ impl Edge {
         sight: &mut Sight,
     ) {
         if self.machine.is_none() && now >= self.back_at {
-            self.machine = Some(Machine::new(now, self.seed));
+            self.machine = Some(Machine::new(now, self.seed, origin.packet_ns()));
         }
         let Some(machine) = &mut self.machine else { return };
         if let Some((_, conn)) = machine.pending.take_if(|(at, _)| *at <= now) {
@@ -187,7 +189,7 @@ impl Edge {
 }
 
 impl Machine {
-    fn new(now: Instant, seed: u64) -> Self {
+    fn new(now: Instant, seed: u64, packet_ns: u64) -> Self {
         let mut machine = Machine {
             stream: Stream::new(origin::config(), seed),
             ring: Ring::new(RingLimits::default()),
@@ -197,6 +199,7 @@ impl Machine {
             uplink: None,
             is_news: false,
             newest_ns: 0,
+            packet_ns,
         };
         machine.handle(now, Input::Start);
         machine
@@ -209,7 +212,7 @@ impl Machine {
                 Output::Connect { conn, .. } => self.pending = Some((now + CONNECT, conn)),
                 Output::HangUp { .. } => self.uplink = None,
                 Output::Publish(segment) => {
-                    let span_ns = span_ns(&segment);
+                    let span_ns = span_ns(&segment, self.packet_ns);
                     self.newest_ns = span_ns.map_or(self.newest_ns, |(_, end_ns)| end_ns);
                     self.timeline.push(now, span_ns, segment.access.is_some(), false);
                     self.ring.push(hollow(&segment));
@@ -239,10 +242,11 @@ impl Machine {
     }
 }
 
-/// When the source played the first packet of a segment, and the last one.
-fn span_ns(segment: &Segment) -> Option<(u64, u64)> {
+/// When the source played the first packet of a segment, and will play the one after its last, of which each takes
+/// `packet_ns`.
+fn span_ns(segment: &Segment, packet_ns: u64) -> Option<(u64, u64)> {
     let (packets, _) = segment.data.as_chunks::<PACKET_BYTES>();
-    let first = packets.iter().find_map(Mark::read)?;
-    let last = packets.iter().rev().find_map(Mark::read)?;
-    Some((first.sent_ns, last.sent_ns))
+    let (before, mark) = (0..).zip(packets).find_map(|(index, packet)| Some((index, Mark::read(packet)?)))?;
+    let begin_ns = mark.sent_ns.saturating_sub(before * packet_ns);
+    Some((begin_ns, begin_ns + packets.len() as u64 * packet_ns))
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use restreamer_core::testing::{StreamSpec, SyntheticStream};
+use restreamer_core::ts::PACKET_BYTES;
 use restreamer_core::{
     ConnId, Duration, Input, Instant, Order, Output, Policy, Read, Ring, RingLimits, Stream, StreamConfig,
     UpstreamConfig, Viewer,
@@ -32,6 +33,7 @@ pub(super) struct Origin {
     conn: Option<ConnId>,
     ring: Ring,
     chunk: Vec<u8>,
+    packet_ns: u64,
 }
 
 /// The connection of one edge, at the origin, and what is on its way.
@@ -53,6 +55,7 @@ impl Origin {
             conn: None,
             ring: Ring::new(RingLimits::default()),
             chunk: Vec::new(),
+            packet_ns: PACKET_BYTES as u64 * 8 * 1_000_000 / kbps.max(1),
         };
         origin.stream.handle(Instant::ORIGIN, Input::Start);
         origin.drain();
@@ -76,6 +79,11 @@ impl Origin {
             self.stream.handle(now, Input::Data(conn, &self.chunk));
             self.drain();
         }
+    }
+
+    /// Playing time of a packet.
+    pub(super) fn packet_ns(&self) -> u64 {
+        self.packet_ns
     }
 
     /// An edge connects.

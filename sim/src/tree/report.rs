@@ -46,40 +46,41 @@ impl Report {
             page.paragraph(&report.introduction());
             page.table(&report.tiers());
             page.paragraph(&report.sight());
-            let charts: [(&str, &str, &[Line]); 5] = [
+            let charts: [(&str, &str, &[Line]); 6] = [
+                ("All edges send", "Gbit/s", &[("all edges", |it| gigabits(it.edges.bytes))]),
                 (
-                    "Bytes sent",
+                    "An edge and the origin send",
                     "Gbit/s",
                     &[
-                        ("origin", |it| gigabits(it.origin.bytes)),
-                        ("all edges", |it| gigabits(it.edges.bytes)),
                         ("busiest edge", |it| gigabits(it.busiest_edge.bytes)),
+                        ("edges on average", |it| gigabits(it.edges.bytes) / it.edges_on_air.max(1) as f64),
+                        ("origin", |it| gigabits(it.origin.bytes)),
                     ],
                 ),
                 (
-                    "The busiest edge and the origin",
-                    "Gbit/s",
-                    &[
-                        ("origin", |it| gigabits(it.origin.bytes)),
-                        ("busiest edge", |it| gigabits(it.busiest_edge.bytes)),
-                    ],
-                ),
-                (
-                    "Requests",
+                    "Requests to all edges",
                     "per second",
                     &[
                         ("all edges", |it| it.edges.requests as f64),
                         ("of those refused", |it| it.edges.refused as f64),
+                    ],
+                ),
+                (
+                    "Requests to an edge and to the origin",
+                    "per second",
+                    &[
                         ("busiest edge", |it| it.busiest_edge.requests as f64),
                         ("origin", |it| it.origin.requests as f64),
                     ],
                 ),
                 (
-                    "Viewers",
+                    "Viewers of an edge",
                     "at the end of each second",
                     &[
-                        ("all edges", |it| it.edges.connections as f64),
                         ("busiest edge", |it| it.busiest_edge.connections as f64),
+                        ("edges on average", |it| {
+                            it.edges.connections as f64 / it.edges_on_air.max(1) as f64
+                        }),
                     ],
                 ),
                 (

@@ -18,6 +18,7 @@ pub mod faults;
 pub mod incident;
 pub mod ledger;
 pub mod link;
+pub mod load;
 pub mod marks;
 pub mod mutation;
 pub mod network;

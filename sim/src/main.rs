@@ -17,6 +17,7 @@ struct Arguments {
 enum Command {
     Run(cli::run::Run),
     Compare(cli::compare::Compare),
+    Load(cli::load::Load),
     Tree(cli::tree::Tree),
     Tier2(cli::tier2::Tier2),
 }
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(run) => run.run(),
         Command::Compare(compare) => compare.run(),
+        Command::Load(load) => load.run(),
         Command::Tree(tree) => tree.run(),
         Command::Tier2(tier2) => tier2.run(),
     }

@@ -66,6 +66,8 @@ pub struct ViewerReport {
     pub packets_skipped: u64,
     /// How often.
     pub skips: u64,
+    /// How long he was in.
+    pub watched_ns: u64,
     /// What he saw.
     pub seen: Seen,
     /// Depends on everything he received, and when.
@@ -95,6 +97,14 @@ pub struct Sample {
     pub lag_ns_max: u64,
     /// The same, summed over all viewers.
     pub lag_ns_sum: u64,
+    /// Times the drop policy acted so far.
+    pub skips: u64,
+    /// How often somebody was let in so far.
+    pub joins: u64,
+    /// How often somebody was turned away so far because of a limit.
+    pub refused_by_limit: u64,
+    /// How often because there was nothing to see.
+    pub refused_by_stream: u64,
 }
 
 impl Outcome {

@@ -128,6 +128,13 @@ impl SourcePlan {
             answers: Answers::Stream,
         }
     }
+
+    /// So many frames from one key frame to the next, where there are any.
+    pub fn set_gop_frames(&mut self, frames: u32) {
+        if let Content::Television { gop_frames, .. } = &mut self.content {
+            *gop_frames = frames;
+        }
+    }
 }
 
 impl From<Coding> for Codec {

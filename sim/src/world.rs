@@ -92,7 +92,10 @@ impl World {
         if let Some(heal) = plan.heal() {
             queue.push(heal, Event::Heal);
         }
-        let clients: Vec<_> = plan.viewers.iter().map(|viewer| Client::new(viewer, plan)).collect();
+        let faults = client::faults_by_viewer(plan);
+        let faults_of = |id| faults.get(&id).map_or(&[][..], Vec::as_slice);
+        let clients = plan.viewers.iter().map(|viewer| Client::new(viewer, plan, faults_of(viewer.id)));
+        let clients: Vec<_> = clients.collect();
         for (client, viewer) in plan.viewers.iter().enumerate() {
             queue.push(Instant::from_millis(viewer.at_ms), Event::Arrive { client: client as u32 });
         }
@@ -181,7 +184,14 @@ impl World {
 
     /// What there is to see at this moment.
     pub fn sample(&self) -> Sample {
-        let mut sample = Sample { at_ns: self.now.as_nanos(), ..Sample::default() };
+        let mut sample = Sample {
+            at_ns: self.now.as_nanos(),
+            skips: self.taken.skips,
+            joins: self.totals.joins,
+            refused_by_limit: self.totals.refused_by_limit,
+            refused_by_stream: self.totals.refused_by_stream,
+            ..Sample::default()
+        };
         for channel in &self.channels {
             sample.viewers += channel.viewers() as u64;
             sample.held_bytes += channel.held_bytes();
@@ -196,6 +206,7 @@ impl World {
                     let lag = viewer.lag(fanout.ring()).as_nanos() as u64;
                     sample.lag_ns_max = sample.lag_ns_max.max(lag);
                     sample.lag_ns_sum += lag;
+                    sample.skips += u64::from(viewer.stats().skips);
                     sample.playing += u64::from(seat.decoder().is_playing(self.now));
                 }
             }

@@ -1,6 +1,7 @@
 //! The command line; each subcommand in its own file.
 
 pub(crate) mod compare;
+pub(crate) mod load;
 mod output;
 pub(crate) mod run;
 pub(crate) mod tier2;

@@ -1,5 +1,7 @@
 //! A person: comes, watches, leaves, comes back.
 
+use std::collections::BTreeMap;
+
 use restreamer_core::{Instant, Ticket};
 
 use crate::decoder::Seen;
@@ -27,9 +29,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(viewer: &ViewerPlan, plan: &Plan) -> Self {
+    /// `faults` are his own, with their times in milliseconds.
+    pub(super) fn new(viewer: &ViewerPlan, plan: &Plan, faults: &[(u64, ViewerFault)]) -> Self {
         Client {
-            rates: rates(viewer, plan),
+            rates: rates(viewer, plan, faults),
             plan: viewer.clone(),
             visits: 0,
             place: None,
@@ -59,18 +62,24 @@ impl Client {
     }
 }
 
+/// What happens to whom in `plan`, in order of time, milliseconds.
+pub(super) fn faults_by_viewer(plan: &Plan) -> BTreeMap<u32, Vec<(u64, ViewerFault)>> {
+    let mut faults = BTreeMap::<_, Vec<_>>::new();
+    for event in &plan.events {
+        if let Fault::Viewer { id, what } = event.fault {
+            faults.entry(id).or_default().push((event.at_ms, what));
+        }
+    }
+    faults.values_mut().for_each(|own| own.sort_by_key(|&(at_ms, _)| at_ms));
+    faults
+}
+
 /// The rates of a viewer's link over time, as faults and their end make them.
-fn rates(viewer: &ViewerPlan, plan: &Plan) -> Vec<(Instant, u64)> {
-    let own = plan.events.iter().filter_map(|event| match event.fault {
-        Fault::Viewer { id, what } if id == viewer.id => Some((event.at_ms, what)),
-        _ => None,
-    });
-    let mut faults: Vec<_> = own.collect();
-    faults.sort_by_key(|&(at_ms, _)| at_ms);
+fn rates(viewer: &ViewerPlan, plan: &Plan, faults: &[(u64, ViewerFault)]) -> Vec<(Instant, u64)> {
     let mut rates = Vec::new();
     let mut rate = viewer.link.kbps;
     let mut stalled_until = 0;
-    for (at_ms, what) in faults {
+    for &(at_ms, what) in faults {
         if stalled_until <= at_ms && stalled_until > 0 {
             rates.push((stalled_until, rate));
             stalled_until = 0;

@@ -95,6 +95,7 @@ impl World {
         client.place = None;
         client.note_end(reason, &decoder.finish(now), digest);
         client.report.bytes += bytes_taken;
+        client.report.watched_ns += now.saturating_since(since).as_nanos() as u64;
         client.report.packets_skipped += stats.packets_skipped;
         client.report.skips += u64::from(stats.skips);
         let verdict = counted::check_viewer(stats, bytes_taken, &record, has_all);

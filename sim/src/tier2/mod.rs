@@ -41,7 +41,7 @@ use self::watch::Watcher;
 
 /// How much time passes between two looks at the network.
 const TICK: Duration = Duration::from_millis(5);
-/// After everybody left: until a vanished client's connection is full, counts as stalled, and is ended.
+/// After everybody left: time to notice that a client is gone whose connection is full.
 const CLEAR_MS: u64 = 20_000;
 
 /// What a run came to.
@@ -94,7 +94,7 @@ pub fn run(plan: &Plan, traces: bool) -> Report {
 
     let mut faults = Faults::new(&plan, Rc::clone(&stage));
     let mut watcher = Watcher::new(Rc::clone(&plan), Rc::clone(&stage));
-    let end = Plan::time(plan.leave_ms + CLEAR_MS);
+    let end = Plan::time(plan.leave_ms + CLEAR_MS + fill_ms(&plan));
     while sim.elapsed() < end && stage.borrow().violation.is_none() {
         faults.act(sim.elapsed(), &mut sim);
         if let Err(error) = sim.step() {
@@ -122,4 +122,11 @@ pub fn run(plan: &Plan, traces: bool) -> Report {
     // The process ends here anyway, and hosts that are taken down now would only close connections.
     std::mem::forget(sim);
     report
+}
+
+/// How long the connection of a client that is gone without a word takes to fill up. The simulated network has no
+/// keep-alive: nothing else gives such a client away.
+fn fill_ms(plan: &Plan) -> u64 {
+    let flush_ms = plan.sources.iter().map(|source| source.flush_ms).max().unwrap_or(0);
+    plan.network.segments_max as u64 * flush_ms.max(plan.proxy.latency_ms)
 }

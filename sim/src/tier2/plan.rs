@@ -260,7 +260,8 @@ impl SourcePlan {
             is_http: rng.chance(1, 2),
             bitrate: rng.between(500, 1_500) * 1_000,
             gop_frames: rng.between(5, 25) as u32,
-            flush_ms: rng.between(5, 40),
+            // After a wake-up that is lost nothing else may wake a viewer for a while, or nobody would notice.
+            flush_ms: if rng.chance(1, 3) { rng.between(400, 900) } else { rng.between(5, 40) },
             piece_bytes: if rng.chance(1, 2) { 1_316 } else { rng.between(1_000, 9_000) },
         }
     }
@@ -272,7 +273,7 @@ impl ProxyPlan {
             latency_ms: rng.between(5, 50),
             grace_ms: rng.below(3) * rng.between(500, 4_000),
             reconnect_ms: rng.between(100, 1_000),
-            read_timeout_ms: rng.between(1_000, 3_000),
+            read_timeout_ms: rng.between(1_500, 3_000),
             prefers_first: rng.chance(1, 2),
             stall_ms: rng.between(1_500, 8_000),
             lag_max_ms: rng.chance(1, 2).then(|| rng.between(500, 4_000)),

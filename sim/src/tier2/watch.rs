@@ -24,12 +24,12 @@ const SILENCE_MAX: Duration = Duration::from_millis(3_000);
 /// A request has to be answered within this.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// A ring that gets nothing for this long does not flow.
-const FLOW_GAP_MAX: Duration = Duration::from_millis(500);
+const FLOW_GAP_MAX: Duration = Duration::from_millis(1_200);
 /// Between the faults and all being well: read timeout, connect timeout and retry of the proxy, patience and
 /// absence of the people.
 pub(super) const CALM_AFTER: Duration = Duration::from_secs(8);
 /// When all is well, the ring is not further behind the source than this.
-const INTAKE_MAX: Duration = Duration::from_secs(1);
+const INTAKE_MAX: Duration = Duration::from_secs(2);
 
 /// See the [module](self).
 pub(super) struct Watcher {

@@ -314,6 +314,10 @@ impl Watch {
         packet: &Packet<'_>,
         mut sink: impl FnMut(Result<Section<'_>, SectionError>, Kept),
     ) -> bool {
+        if self.window.last().is_some_and(|(_, last)| is_other_with_same_counter(last, packet)) {
+            // An encoder that started again: no repetition, although the counter says so.
+            self.assembler.reset();
+        }
         let last = self.next;
         let new = self.assembler.push(packet, |Assembled { bytes, packets }| {
             let first = (last + 1).saturating_sub(packets as u64);
@@ -347,6 +351,12 @@ impl Watch {
             bytes.extend_from_slice(packet);
         }
     }
+}
+
+/// Whether a section begins in a packet that has the last one's counter and not its content: a repetition is equal
+/// byte for byte (ISO/IEC 13818-1 §2.4.3.3).
+fn is_other_with_same_counter(last: &[u8; PACKET_BYTES], packet: &Packet<'_>) -> bool {
+    packet.payload_unit_start() && last[3] & 0x0F == packet.continuity() && last != packet.bytes()
 }
 
 #[cfg(test)]

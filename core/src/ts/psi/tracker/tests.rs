@@ -74,6 +74,15 @@ fn assert_joins(packets: &[Owned], at: usize) {
 }
 
 #[test]
+fn an_encoder_that_starts_again_with_the_same_counter_is_no_repetition() {
+    let before = packets(Pid::PAT, 5, &[pat(3, &[(1, 0x100)])]);
+    let after = packets(Pid::PAT, 5, &[pat(0, &[(1, 0x200)])]);
+    let mut tracker = track(&[before[0], after[0]]);
+    assert_eq!(tracker.pat().unwrap().programs[0].pmt_pid, Pid::new(0x200));
+    assert_eq!(*tracker.raw(), after[0]);
+}
+
+#[test]
 fn tables_are_known_after_one_round() {
     let mut tracker = PsiTracker::new();
     let packets = stream(&one_program(), 1);

@@ -200,14 +200,14 @@ impl Channel {
             self.sources[number].send(now, &mut connection.ledger, &mut pieces);
         }
         for piece in pieces.iter() {
-            let Some(connection) = self.connections.get_mut(&conn) else { break };
+            let Some(connection) = self.connections.get_mut(&conn).filter(|it| it.is_open) else { break };
             connection.delivered += piece.len() as u64;
             self.truth.bytes[number] += piece.len() as u64;
             self.handle(now, Input::Data(conn, piece), observer, orders);
         }
         pieces.clear();
         self.pieces = pieces;
-        let connection = self.connections.get(&conn)?;
+        let connection = self.connections.get(&conn).filter(|it| it.is_open)?;
         if !is_page {
             return Some(self.sources[number].every_ms());
         }
@@ -243,7 +243,6 @@ impl Channel {
         for conn in pages.map(|(&conn, _)| conn).collect::<Vec<_>>() {
             self.close(now, conn, CloseKind::Ended, observer, orders);
         }
-        self.fanouts.iter_mut().for_each(|fanout| fanout.paused_until = fanout.paused_until.min(now));
     }
 
     /// The operator ends the program.

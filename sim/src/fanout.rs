@@ -41,13 +41,6 @@ pub enum EndReason {
     Shutdown,
 }
 
-impl EndReason {
-    /// Whether the server ended the response between two packets.
-    pub(crate) fn is_clean(self) -> bool {
-        !matches!(self, EndReason::Left | EndReason::Reset | EndReason::Stalled)
-    }
-}
-
 /// A viewer's connection.
 #[derive(Debug)]
 pub(crate) struct Seat {
@@ -63,6 +56,8 @@ pub(crate) struct Seat {
     stall: StallTimer,
     digest: Digest,
     bytes_taken: u64,
+    /// Skips that were seen.
+    skips: u32,
     /// When he came.
     since: Instant,
 }
@@ -111,8 +106,16 @@ pub(crate) struct Ended {
     pub(crate) decoder: Decoder,
     pub(crate) digest: Digest,
     pub(crate) since: Instant,
-    /// Nothing was left to be sent to him.
-    pub(crate) has_all: bool,
+    /// The server ended the response, after everything that it had begun.
+    pub(crate) is_clean: bool,
+}
+
+/// A response that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Over {
+    place: usize,
+    reason: EndReason,
+    is_clean: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +131,7 @@ pub(crate) struct Fanout {
     viewers: Vec<Viewer>,
     seats: Vec<Seat>,
     /// Viewers whose response is over, by place; they are taken out at the end of the round.
-    over: Vec<(usize, EndReason)>,
+    over: Vec<Over>,
     blocked: usize,
     dismissals: u64,
     sweeps: u64,
@@ -178,6 +181,7 @@ impl Fanout {
             stall: StallTimer::new(),
             digest: Digest::default(),
             bytes_taken: 0,
+            skips: 0,
             since: shift.now,
         });
         let place = self.seats.len() - 1;
@@ -187,7 +191,7 @@ impl Fanout {
 
     /// A viewer's response is over, whatever he still had to get.
     pub(crate) fn drop_out(&mut self, place: usize, reason: EndReason) {
-        self.over.push((place, reason));
+        self.over.push(Over { place, reason, is_clean: false });
     }
 
     /// There is something new in the ring: one round for all viewers whose sockets are not full.
@@ -232,7 +236,8 @@ impl Fanout {
                 None => shift.stall_limit,
             };
             if seat.stall.is_stalled(shift.now, limit) {
-                self.over.push((place, seat.ending.unwrap_or(EndReason::Stalled)));
+                let reason = seat.ending.unwrap_or(EndReason::Stalled);
+                self.over.push(Over { place, reason, is_clean: false });
             } else if seat.link.is_writable(shift.now) && !is_forgotten(seat, shift) {
                 self.serve(place, shift);
             }
@@ -262,9 +267,8 @@ impl Fanout {
     /// Takes out those whose response is over. `moved` hears of the viewers who change place.
     pub(crate) fn take_out(&mut self, ended: &mut Vec<Ended>, mut moved: impl FnMut(u32, usize)) {
         self.over.sort_unstable();
-        self.over.dedup_by_key(|over| over.0);
-        while let Some((place, reason)) = self.over.pop() {
-            let has_all = self.has_all(place);
+        self.over.dedup_by_key(|over| over.place);
+        while let Some(Over { place, reason, is_clean }) = self.over.pop() {
             let viewer = self.viewers.swap_remove(place);
             let Seat { client, is_blocked, record, decoder, digest, bytes_taken, since, .. } =
                 self.seats.swap_remove(place);
@@ -272,7 +276,17 @@ impl Fanout {
             let stats = viewer.stats();
             self.tally.packets_skipped += stats.packets_skipped;
             self.tally.skips += u64::from(stats.skips);
-            ended.push(Ended { client, reason, stats, bytes_taken, record, decoder, digest, since, has_all });
+            ended.push(Ended {
+                client,
+                reason,
+                stats,
+                bytes_taken,
+                record,
+                decoder,
+                digest,
+                since,
+                is_clean,
+            });
             if let Some(seat) = self.seats.get(place) {
                 moved(seat.client, place);
             }
@@ -291,14 +305,8 @@ impl Fanout {
                 seat.stall.handle_blocked(shift.now);
                 self.blocked += 1;
             }
-            Progress::Over(reason) => self.over.push((place, reason)),
+            Progress::Over(reason) => self.over.push(Over { place, reason, is_clean: true }),
         }
-    }
-
-    /// Whether a viewer's last bytes were the newest ones.
-    fn has_all(&self, place: usize) -> bool {
-        let seat = &self.seats[place];
-        !seat.is_blocked && seat.record.sequence == self.ring.next() && seat.record.has_packets()
     }
 
     /// Number of viewers.
@@ -367,6 +375,8 @@ impl Seat {
             tally.bytes_sent +=
                 if shift.mutation == Some(Mutation::WrongCount) { offered } else { taken } as u64;
             self.bytes_taken += taken as u64;
+            let (id, now) = (self.id, shift.now);
+            shift.observer.trace(now, || format!("viewer {id} takes {taken} of {offered} bytes"));
             if std::mem::take(&mut repeats) && viewer.is_between_packets() {
                 continue;
             }
@@ -381,22 +391,51 @@ impl Seat {
 
     #[inline]
     fn read(&mut self, viewer: &mut Viewer, ring: &Ring, shift: &mut Shift<'_>) -> Read {
-        if viewer.has_joined() {
-            return viewer.read(ring, shift.policy);
+        let had_joined = viewer.has_joined();
+        let read = if had_joined || shift.mutation != Some(Mutation::UnfreshJoin) {
+            viewer.read(ring, shift.policy)
+        } else {
+            viewer.read(ring, &Policy { join: Join::Live, ..*shift.policy })
+        };
+        if !had_joined {
+            self.note_join(viewer, ring, shift);
         }
-        let mut policy = *shift.policy;
-        if shift.mutation == Some(Mutation::UnfreshJoin) {
-            policy.join = Join::Live;
+        let skips = viewer.stats().skips;
+        if skips != self.skips {
+            self.note_skip(ring, shift);
+            self.skips = skips;
         }
-        let read = viewer.read(ring, &policy);
+        read
+    }
+
+    fn note_join(&mut self, viewer: &Viewer, ring: &Ring, shift: &mut Shift<'_>) {
+        let policy = shift.policy;
         if viewer.has_joined() {
-            self.record.join(Scene { ring, policy: shift.policy });
+            self.record.join(Scene { ring, policy });
             sometimes!(shift.observer, policy.join == Join::Live, JoinedLive);
             sometimes!(shift.observer, matches!(policy.join, Join::Behind(_)), JoinedBehind);
         } else {
             sometimes!(shift.observer, true, JoinedBeforeAccess);
         }
-        read
+    }
+
+    fn note_skip(&mut self, ring: &Ring, shift: &mut Shift<'_>) {
+        let policy = shift.policy;
+        let before = self.record.sequence;
+        let verdict = self.record.skip(Scene { ring, policy });
+        shift.observer.judge(shift.now, Some(self.id), verdict);
+        let after = self.record.sequence;
+        sometimes!(shift.observer, before < ring.first(), Lapped);
+        sometimes!(shift.observer, policy.slow == Slow::Keyframe, SkippedToKeyframe);
+        sometimes!(shift.observer, policy.slow == Slow::Oldest, SkippedToOldest);
+        sometimes!(shift.observer, policy.slow == Slow::Live, SkippedToLive);
+        let begin_of = |sequence| shift.timeline.get(sequence).map(|moment| moment.begin_ns);
+        if let Some(from) = begin_of(before) {
+            self.decoder
+                .note_skipped(begin_of(after).unwrap_or(shift.timeline.end_ns()).saturating_sub(from));
+        }
+        let id = self.id;
+        shift.observer.trace(shift.now, || format!("viewer {id} skips from segment {before} to {after}"));
     }
 
     /// His socket takes a piece.
@@ -422,23 +461,18 @@ impl Seat {
     }
 
     fn take_carefully(&mut self, arrival: Instant, piece: &[u8], ring: &Ring, shift: &mut Shift<'_>) {
-        let before = self.record.sequence;
-        let scene = Scene { ring, policy: shift.policy };
-        match self.record.receive(scene, piece) {
+        match self.record.receive(ring, piece) {
             Err(breach) => shift.observer.judge(shift.now, Some(self.id), Err(breach)),
             Ok(Run::Rest(rest)) => {
                 self.digest.mix(rest.len() as u64);
-                sometimes!(shift.observer, self.record.last_segment() < ring.first(), RestAfterEviction);
+                sometimes!(shift.observer, self.record.last_segment().is_some_and(|last| last < ring.first()), RestAfterEviction);
             }
             Ok(Run::Tables { from, to, .. }) => self.digest.mix((to - from) as u64 + 1_000),
             Ok(Run::Packets { sequence, segment, from, to }) => {
                 self.digest.mix(sequence);
                 self.digest.mix(from as u64);
                 self.digest.mix(to as u64);
-                let after_skip = self.record.after_skip;
-                if after_skip {
-                    self.note_skip(before, sequence, ring, shift);
-                }
+                let after_skip = std::mem::take(&mut self.record.after_skip);
                 self.watch(arrival, sequence, (from, to, segment.data.len()), after_skip, shift);
             }
         }
@@ -457,18 +491,6 @@ impl Seat {
             let live_ns = shift.timeline.end_ns();
             self.decoder.receive(&Received { at, moment, from, to, length, after_skip, live_ns });
         }
-    }
-
-    fn note_skip(&mut self, before: u64, sequence: u64, ring: &Ring, shift: &mut Shift<'_>) {
-        sometimes!(shift.observer, before < ring.first(), Lapped);
-        sometimes!(shift.observer, shift.policy.slow == Slow::Keyframe, SkippedToKeyframe);
-        sometimes!(shift.observer, shift.policy.slow == Slow::Oldest, SkippedToOldest);
-        sometimes!(shift.observer, shift.policy.slow == Slow::Live, SkippedToLive);
-        if let (Some(from), Some(to)) = (shift.timeline.get(before), shift.timeline.get(sequence)) {
-            self.decoder.note_skipped(to.begin_ns - from.begin_ns);
-        }
-        let id = self.id;
-        shift.observer.trace(shift.now, || format!("viewer {id} skips from segment {before} to {sequence}"));
     }
 
     fn note_partial(&mut self, viewer: &mut Viewer, ring: &Ring, shift: &mut Shift<'_>) {
@@ -505,6 +527,11 @@ impl Seat {
 
     pub(crate) fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Index of the client.
+    pub(crate) fn client(&self) -> u32 {
+        self.client
     }
 
     pub(crate) fn since(&self) -> Instant {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use restreamer_core::ts::PACKET_BYTES;
 
-/// PIDs of the tables in every stream that the simulator plays: PAT and PMT, in that order.
-pub const TABLE_PIDS: [u16; 2] = [0x0000, 0x1000];
+/// The PAT's PID.
+const PAT_PID: u16 = 0;
 /// A whole packet may be lost when there is something that is no packet this close to it: a framer needs a few
 /// packets in a row to find its phase.
 const NEAR_BYTES: u64 = 16 * 204;
@@ -27,6 +27,8 @@ pub struct Ledger {
     /// The last packets of the tables before the cursor, and whether that is certain.
     tables: BTreeMap<u16, ([u8; PACKET_BYTES], bool)>,
     has_published: bool,
+    /// The PID of the PMT, as the PAT says.
+    pmt_pid: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +79,11 @@ impl Ledger {
         is_key: Option<bool>,
         after_loss: bool,
     ) {
+        if let Some(packet) = bytes.get(begin..).and_then(<[u8]>::first_chunk)
+            && pid_of(packet) == PAT_PID
+        {
+            self.pmt_pid = pmt_pid_in(packet).or(self.pmt_pid);
+        }
         let position = self.end() + begin as u64;
         self.bytes.extend_from_slice(bytes);
         let near_damage = self.damage_end.is_some_and(|end| position < end + NEAR_BYTES);
@@ -119,7 +126,7 @@ impl Ledger {
     pub fn pass(&mut self, packet: &[u8; PACKET_BYTES]) {
         self.has_published = true;
         let pid = pid_of(packet);
-        if TABLE_PIDS.contains(&pid) {
+        if self.is_table(pid) {
             self.tables.insert(pid, (*packet, true));
         }
         self.forget();
@@ -128,7 +135,7 @@ impl Ledger {
     /// The last PAT and PMT before the cursor; `None` when that is not certain.
     pub fn tables(&self) -> Option<Vec<u8>> {
         let mut all = Vec::new();
-        for pid in TABLE_PIDS {
+        for pid in [Some(PAT_PID), self.pmt_pid].into_iter().flatten() {
             match self.tables.get(&pid) {
                 Some((packet, true)) => all.extend_from_slice(packet),
                 Some((_, false)) => return None,
@@ -136,6 +143,11 @@ impl Ledger {
             }
         }
         Some(all)
+    }
+
+    /// Whether packets of this PID carry the PAT or the PMT.
+    pub fn is_table(&self, pid: u16) -> bool {
+        pid == PAT_PID || self.pmt_pid == Some(pid)
     }
 
     /// Whole packets among the first `delivered` bytes that were neither published nor excused, once all should be.
@@ -158,8 +170,10 @@ impl Ledger {
         }
         let from = (self.cursor - self.base) as usize;
         let mut places = self.bytes[from..].windows(PACKET_BYTES);
-        let offset = places.position(|place| place[..3] == packet[..3] && place == packet)?;
-        Some(self.cursor + offset as u64)
+        let is_it = |place: &[u8]| place[..3] == packet[..3] && place == packet;
+        // What is published first is the latest access point, not one like it from an earlier round of a loop.
+        let offset = if self.has_published { places.position(is_it) } else { places.rposition(is_it) };
+        Some(self.cursor + offset? as u64)
     }
 
     fn at(&self, position: u64) -> Option<&[u8; PACKET_BYTES]> {
@@ -170,7 +184,7 @@ impl Ledger {
     fn note_table(&mut self, position: u64, is_certain: bool, is_before_first: bool) {
         let Some(packet) = self.at(position).copied() else { return };
         let pid = pid_of(&packet);
-        if TABLE_PIDS.contains(&pid) {
+        if self.is_table(pid) {
             if is_before_first && is_certain {
                 self.tables.insert(pid, (packet, true));
             } else if let Some(known) = self.tables.get_mut(&pid) {
@@ -191,6 +205,14 @@ impl Ledger {
 
 fn pid_of(packet: &[u8; PACKET_BYTES]) -> u16 {
     u16::from_be_bytes([packet[1], packet[2]]) & 0x1FFF
+}
+
+/// The PID of the first program's PMT, in a PAT that begins right behind the packet's head, as all do here.
+fn pmt_pid_in(packet: &[u8; PACKET_BYTES]) -> Option<u16> {
+    let section = &packet[5..];
+    let programs = section[8..].as_chunks::<4>().0;
+    let program = programs.iter().find(|program| program[..2] != [0, 0])?;
+    Some(u16::from_be_bytes([program[2], program[3]]) & 0x1FFF)
 }
 
 #[cfg(test)]

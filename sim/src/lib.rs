@@ -29,9 +29,11 @@ pub mod plot;
 pub mod report;
 pub mod scenario;
 pub mod source;
+pub mod swarm;
 pub mod tier2;
 pub mod timeline;
 pub mod tree;
+pub mod verify;
 pub mod world;
 
 mod channel;

@@ -16,6 +16,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Run(cli::run::Run),
+    Replay(cli::replay::Replay),
+    Swarm(cli::swarm::Swarm),
     Compare(cli::compare::Compare),
     Load(cli::load::Load),
     Tree(cli::tree::Tree),
@@ -25,6 +27,8 @@ enum Command {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(run) => run.run(),
+        Command::Replay(it) => it.run(),
+        Command::Swarm(swarm) => swarm.run(),
         Command::Compare(compare) => compare.run(),
         Command::Load(load) => load.run(),
         Command::Tree(tree) => tree.run(),

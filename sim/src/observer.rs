@@ -6,7 +6,7 @@ use crate::check::{Verdict, Violation};
 use crate::marks::Marks;
 
 /// The lines of a trace are cut off after so many.
-pub const TRACE_LINES_MAX: usize = 100_000;
+pub const TRACE_LINES_MAX: usize = 1_000_000;
 
 /// Everything that is noted in a run.
 #[derive(Debug, Default)]

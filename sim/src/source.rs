@@ -283,10 +283,11 @@ impl Source {
                 let mut end = 0;
                 loop {
                     end += self.rng.between(1, u64::from(bytes_max.max(1))) as usize;
-                    if end > length {
+                    if end > length && !out.ends.is_empty() {
+                        // The rest goes with what follows, but never all of it.
                         break;
                     }
-                    out.ends.push(end);
+                    out.ends.push(end.min(length));
                 }
             }
         }
@@ -300,7 +301,10 @@ impl Source {
 
     /// A piece of a page of text.
     pub fn page(ledger: &mut Ledger, out: &mut Pieces) {
-        out.bytes.extend(b"<p>GONE. GO TO THE LOGIN PAGE</p>\n".iter().cycle().take(PAGE_BYTES));
+        // Lines of different lengths: nothing comes back at the distance of packets.
+        let lines = (0..PAGE_BYTES as u64)
+            .map(|number| format!("<p>GONE. {:x}</p>\n", number.pow(number as u32 % 5)));
+        out.bytes.extend(lines.flat_map(String::into_bytes).take(PAGE_BYTES));
         out.ends.push(PAGE_BYTES);
         ledger.note_garbage(&out.bytes);
     }

@@ -324,7 +324,9 @@ impl World {
         let channel = &mut self.channels[stream as usize];
         let fanout = &mut channel.fanouts[runtime as usize];
         if fanout.paused_until > now {
-            self.queue.push(fanout.paused_until, Event::Poll { stream, runtime });
+            let at =
+                self.poll_at_or_after(self.channels[stream as usize].fanouts[runtime as usize].paused_until);
+            self.queue.push(at, Event::Poll { stream, runtime });
             return;
         }
         fanout.is_polled = false;
@@ -339,13 +341,18 @@ impl World {
         fanout.take_out(&mut self.ended, |client, place| clients[client as usize].move_to(place));
         if fanout.has_blocked() && !fanout.is_polled {
             fanout.is_polled = true;
-            let grid = self.plan.wake.poll_ms.max(1) * 1_000_000;
-            let next = (self.now.as_nanos() / grid + 1) * grid;
-            self.queue.push(Instant::from_nanos(next), Event::Poll { stream, runtime });
+            let at = self.poll_at_or_after(self.now + Duration::from_nanos(1));
+            self.queue.push(at, Event::Poll { stream, runtime });
         }
         while let Some(ended) = self.ended.pop() {
             self.say_goodbye(ended);
         }
+    }
+
+    /// Sockets are looked at on a grid: when one viewer is must not depend on who else is there.
+    fn poll_at_or_after(&self, time: Instant) -> Instant {
+        let grid = self.plan.wake.poll_ms.max(1) * 1_000_000;
+        Instant::from_nanos(time.as_nanos().next_multiple_of(grid))
     }
 
     fn suffer(&mut self, index: usize) {
@@ -368,7 +375,7 @@ impl World {
             Fault::Viewer { what: ViewerFault::Stall { .. } | ViewerFault::Rate { .. }, .. } => {}
             Fault::Pause { stream, runtime, for_ms } => self.with_channel(stream, |channel, _, _| {
                 if let Some(fanout) = channel.fanouts.get_mut(runtime as usize) {
-                    fanout.paused_until = now + Duration::from_millis(for_ms);
+                    fanout.paused_until = fanout.paused_until.max(now + Duration::from_millis(for_ms));
                 }
             }),
             Fault::Offline { stream } => self.with_channel(stream, |channel, observer, orders| {

@@ -6,8 +6,8 @@ use restreamer_core::{AdmissionLimits, Duration, Instant, Ring, RingLimits, SEGM
 
 use super::{Checker, Verdict};
 
-/// How much later than the limit a stalled viewer may be noticed: a pause of the runtime, and a poll.
-const STALL_SLACK: Duration = Duration::from_secs(3);
+/// How much later than the limit a stalled viewer may be noticed.
+pub const STALL_SLACK: Duration = Duration::from_secs(1);
 /// The most segments in a ring.
 const SEGMENTS_MAX: u64 = restreamer_core::ring::RING_SEGMENTS_MAX as u64;
 

@@ -2,40 +2,31 @@
 //! segment, behind the PAT and PMT that were last before it; what is called an access point is one; and the tables
 //! that a segment carries are the last ones that the source sent before it.
 
+use restreamer_core::ts::PACKET_BYTES;
 use restreamer_core::{Instant, Join, Ring, Segment, Slow};
 
-use super::record::{Record, Run, Scene};
+use super::record::{Run, Scene};
 use super::{Checker, Verdict, legal};
 use crate::ledger::Ledger;
 
-/// How far a viewer has got with what comes before the packets.
+/// How far a viewer has got with what comes before the packets at a new place.
 #[derive(Debug, Default)]
 pub(crate) struct Freshness {
-    /// Packets are due at one of these segments.
     awaited: Option<Awaited>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Awaited {
-    /// Where he was placed when he joined.
-    joined: Option<u64>,
-    /// Where the drop policy would place him.
-    skipped: Option<SkipPlace>,
+    /// The segment with which he is to begin.
+    place: u64,
     /// The tables being sent, and how much of them is.
     tables: Option<(Box<[u8]>, usize)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SkipPlace {
-    At(u64),
-    /// Behind everything that there was when the policy acted.
-    Live,
-}
-
 impl Freshness {
-    /// He has a place and has been sent nothing.
+    /// He was given a place: tables and packets are due from there.
     pub(super) fn expect(&mut self, place: u64) {
-        self.awaited = Some(Awaited { joined: Some(place), ..Awaited::default() });
+        self.awaited = Some(Awaited { place, tables: None });
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -43,71 +34,34 @@ impl Freshness {
     }
 }
 
-pub(super) fn check(freshness: &mut Freshness, record: &Record, scene: Scene<'_>, run: &Run<'_>) -> Verdict {
+pub(super) fn check(freshness: &mut Freshness, run: &Run<'_>) -> Verdict {
     match *run {
         Run::Rest(_) => Ok(()),
-        Run::Tables { all, from, to } => check_tables_run(freshness, record, scene, all, from, to),
-        Run::Packets { sequence, segment, from, .. } => {
-            if freshness.awaited.is_none() && (sequence, from) == (record.sequence, record.offset as usize) {
-                return Ok(());
-            }
-            check_start(freshness, record, scene, sequence, segment, from)
-        }
+        Run::Tables { all, from, to } => check_tables_run(freshness, all, from, to),
+        Run::Packets { sequence, segment, from, .. } => match freshness.awaited.take() {
+            Some(awaited) => check_start(&awaited, sequence, segment, from),
+            None => Ok(()),
+        },
     }
 }
 
-fn check_tables_run(
-    freshness: &mut Freshness,
-    record: &Record,
-    scene: Scene<'_>,
-    all: &[u8],
-    from: usize,
-    to: usize,
-) -> Verdict {
-    let awaited = freshness.awaited.get_or_insert_default();
-    if from == 0 {
-        let is_again = awaited.tables.take().is_some();
-        if is_again {
-            awaited.joined = None;
-        }
-        awaited.skipped = skip_place(record, scene);
-        awaited.tables = Some((all.into(), 0));
-    }
-    let end = to.next_multiple_of(restreamer_core::ts::PACKET_BYTES);
-    match &mut awaited.tables {
-        Some((tables, sent)) if **tables == *all && *sent == from => {
-            *sent = end;
-            Ok(())
-        }
-        _ => Checker::Fresh.breach(format!("tables go on at byte {from} of others")),
-    }
+fn check_tables_run(freshness: &mut Freshness, all: &[u8], from: usize, to: usize) -> Verdict {
+    let Some(awaited) = &mut freshness.awaited else {
+        return Checker::Fresh.breach("tables are sent in the middle of packets");
+    };
+    let (tables, sent) = awaited.tables.get_or_insert_with(|| (all.into(), 0));
+    let is_next = **tables == *all && *sent == from;
+    *sent = to.next_multiple_of(PACKET_BYTES);
+    Checker::Fresh.demand(is_next, || format!("tables go on at byte {from} of others"))
 }
 
 /// The first packets after a join or a skip.
-fn check_start(
-    freshness: &mut Freshness,
-    record: &Record,
-    scene: Scene<'_>,
-    sequence: u64,
-    segment: &Segment,
-    from: usize,
-) -> Verdict {
-    let mut awaited = freshness.awaited.take().unwrap_or_default();
-    let sent = awaited.tables.take();
-    if sent.is_none() {
-        awaited.skipped = skip_place(record, scene);
-    }
-    let is_place = match awaited.skipped {
-        _ if awaited.joined == Some(sequence) => true,
-        Some(SkipPlace::At(place)) => place == sequence,
-        Some(SkipPlace::Live) => true,
-        None => false,
-    };
-    if from != 0 || !is_place {
-        return Checker::Fresh
-            .breach(format!("goes on at byte {from} of segment {sequence}, where {awaited:?} was due"));
-    }
-    let (tables, sent) = sent.unwrap_or_default();
+fn check_start(awaited: &Awaited, sequence: u64, segment: &Segment, from: usize) -> Verdict {
+    let place = awaited.place;
+    Checker::Fresh.demand(from == 0 && place == sequence, || {
+        format!("goes on at byte {from} of segment {sequence}, where segment {place} was due")
+    })?;
+    let (tables, sent) = awaited.tables.as_ref().map_or((&[][..], 0), |(tables, sent)| (&**tables, *sent));
     Checker::Fresh.demand(sent == tables.len() && *tables == *segment.psi, || {
         format!("segment {sequence} follows {sent} bytes of tables, not its own {}", segment.psi.len())
     })
@@ -129,25 +83,14 @@ pub(super) fn join_place(scene: Scene<'_>) -> u64 {
     }
 }
 
-/// Where the drop policy places a viewer now, if it acts.
-fn skip_place(record: &Record, scene: Scene<'_>) -> Option<SkipPlace> {
+/// Where the drop policy places a viewer, when it acts.
+pub(super) fn skip_place(scene: Scene<'_>) -> Option<u64> {
     let Scene { ring, policy } = scene;
-    if !legal::may_skip(record, scene) {
-        return None;
-    }
     match policy.slow {
-        Slow::Keyframe => access_points(ring).last().map(SkipPlace::At),
-        Slow::Live => Some(SkipPlace::Live),
+        Slow::Keyframe => access_points(ring).last(),
+        Slow::Live => Some(ring.next()),
         Slow::Disconnect => None,
-        Slow::Oldest => {
-            let newest = ring.newest()?.at;
-            let allowed = policy.lag_allowed();
-            let is_young = |sequence: &u64| match (ring.get(*sequence), allowed) {
-                (Some(segment), Some(allowed)) => segment.at >= newest - allowed,
-                _ => true,
-            };
-            (ring.first()..ring.next()).find(is_young).map(SkipPlace::At)
-        }
+        Slow::Oldest => (ring.first()..ring.next()).find(|&sequence| legal::is_allowed(scene, sequence)),
     }
 }
 

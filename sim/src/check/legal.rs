@@ -4,50 +4,52 @@
 //! the drop policy decided one: his place was evicted, or he lagged more than he may.
 
 use restreamer_core::ts::{PACKET_BYTES, Packet};
-use restreamer_core::{Ring, Segment, Slow};
+use restreamer_core::{Segment, Slow};
 
-use super::record::{Details, Record, Run, Scene};
+use super::record::{Record, Run, Scene};
 use super::{Checker, Verdict};
-use crate::ledger::{Claim, Ledger, TABLE_PIDS};
+use crate::ledger::{Claim, Ledger};
 
-/// Nothing twice, and nothing left out without a reason.
-pub(super) fn check(record: &Record, scene: Scene<'_>, run: &Run<'_>) -> Verdict {
+/// Nothing twice, and nothing left out.
+pub(super) fn check(record: &Record, run: &Run<'_>) -> Verdict {
     let Run::Packets { sequence, from, .. } = *run else { return Ok(()) };
-    let place = (record.sequence, u64::from(record.offset));
-    let found = (sequence, from as u64);
+    let place = (record.sequence, record.offset as usize);
+    let found = (sequence, from);
     Checker::Legal.demand(found >= place, || format!("packets at {found:?} come again after {place:?}"))?;
-    Checker::Legal.demand(found == place || may_skip(record, scene), || {
-        format!("packets from {place:?} to {found:?} were left out for no reason")
+    Checker::Legal.demand(found == place, || format!("packets from {place:?} to {found:?} are left out"))
+}
+
+/// The drop policy acted.
+pub(super) fn check_skip(record: &Record, scene: Scene<'_>) -> Verdict {
+    Checker::Legal.demand(may_skip(record, scene), || {
+        format!("the drop policy acts without need at segment {}", record.sequence)
     })
 }
 
-/// Moves the record behind a run that was checked.
-pub(super) fn pass(record: &mut Record, details: &mut Details, scene: Scene<'_>, run: &Run<'_>) {
-    let Run::Packets { sequence, segment, from, to } = *run else { return };
-    record.after_skip = (sequence, from) != (record.sequence, record.offset as usize);
-    if record.after_skip {
-        let packet = scene.ring.packets_before(sequence) + (from / PACKET_BYTES) as u64;
-        details.gaps += 1;
-        details.packets_skipped += packet.saturating_sub(record.packet);
-        record.packet = packet;
-    }
-    record.pass(sequence, from, to, segment.data.len());
-}
-
 /// Whether the drop policy may act on a viewer at this place.
-pub(super) fn may_skip(record: &Record, scene: Scene<'_>) -> bool {
+fn may_skip(record: &Record, scene: Scene<'_>) -> bool {
     let Scene { ring, policy } = scene;
-    policy.slow != Slow::Disconnect && (record.sequence < ring.first() || lags_too_much(record, ring, scene))
+    policy.slow != Slow::Disconnect && (record.sequence < ring.first() || lags_too_much(record, scene))
 }
 
-fn lags_too_much(record: &Record, ring: &Ring, scene: Scene<'_>) -> bool {
-    let (Some(allowed), Some(place), Some(newest)) =
-        (scene.policy.lag_allowed(), ring.get(record.sequence), ring.newest())
-    else {
-        return false;
-    };
-    newest.at.saturating_since(place.at) > allowed
-        && ring.packets_pushed() - record.packet > u64::from(scene.policy.lag_packets_min)
+fn lags_too_much(record: &Record, scene: Scene<'_>) -> bool {
+    let packets = scene.ring.packets_pushed() - record.packet;
+    is_late(scene, record.sequence) && packets > u64::from(scene.policy.lag_packets_min)
+}
+
+/// Whether a viewer may be at the beginning of this segment.
+pub(super) fn is_allowed(scene: Scene<'_>, sequence: u64) -> bool {
+    let packets = scene.ring.packets_pushed() - scene.ring.packets_before(sequence);
+    !is_late(scene, sequence) || packets <= u64::from(scene.policy.lag_packets_min)
+}
+
+/// Whether this segment, which is held, lags more than the policy allows.
+fn is_late(scene: Scene<'_>, sequence: u64) -> bool {
+    let Scene { ring, policy } = scene;
+    match (policy.lag_allowed(), ring.get(sequence), ring.newest()) {
+        (Some(allowed), Some(segment), Some(newest)) => newest.at.saturating_since(segment.at) > allowed,
+        _ => false,
+    }
 }
 
 /// What the packets of a published segment are, by the ledger of its connection.
@@ -70,7 +72,7 @@ pub struct Origin {
 /// Whether the packets of a segment come from the connection of this ledger.
 pub fn is_origin(ledger: &Ledger, segment: &Segment) -> bool {
     let is_put_in = |packet: &Packet<'_>| {
-        is_discontinuity_mark(packet) || segment.seam && TABLE_PIDS.contains(&packet.pid().value())
+        is_discontinuity_mark(packet) || segment.seam && ledger.is_table(packet.pid().value())
     };
     Packet::all(&segment.data)
         .find(|packet| !is_put_in(packet))
@@ -91,7 +93,7 @@ pub fn check_published(ledger: &mut Ledger, segment: &Segment) -> Result<Origin,
             continue;
         }
         if let Some(tables) = &mut at_seam
-            && TABLE_PIDS.contains(&packet.pid().value())
+            && ledger.is_table(packet.pid().value())
         {
             tables.extend_from_slice(packet.bytes());
             continue;

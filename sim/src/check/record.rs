@@ -38,7 +38,7 @@ pub(crate) struct Record {
     pub(crate) offset: u32,
     /// He is between two packets and has nothing to wait for: what follows is the next segment.
     is_plain: bool,
-    /// The last packets were left out for him.
+    /// What follows comes after a skip.
     pub(crate) after_skip: bool,
     details: Option<Box<Details>>,
 }
@@ -49,16 +49,27 @@ pub(crate) struct Details {
     pub(crate) freshness: Freshness,
     pub(crate) packets_skipped: u64,
     pub(crate) gaps: u64,
+    /// While he waits for packets at a new place: the segment in which his last one was.
+    before: Option<u64>,
 }
 
 impl Record {
     /// He was given a place: his next bytes come from there.
     pub(crate) fn join(&mut self, scene: Scene<'_>) {
-        let place = fresh::join_place(scene);
-        self.sequence = place;
-        self.packet = scene.ring.packets_before(place);
-        self.offset = 0;
-        self.details_mut().freshness.expect(place);
+        self.place(scene, fresh::join_place(scene));
+    }
+
+    /// The drop policy acted: his next bytes come from another place.
+    pub(crate) fn skip(&mut self, scene: Scene<'_>) -> Verdict {
+        legal::check_skip(self, scene)?;
+        let place = fresh::skip_place(scene).unwrap_or(self.sequence);
+        let skipped = scene.ring.packets_before(place).saturating_sub(self.packet);
+        let details = self.details_mut();
+        details.gaps += 1;
+        details.packets_skipped += skipped;
+        self.after_skip = true;
+        self.place(scene, place);
+        Ok(())
     }
 
     /// The simplest case, in which nothing can be wrong: `piece` is the newest segment, whole, and the next one for
@@ -76,24 +87,19 @@ impl Record {
     }
 
     /// His socket took `piece`; answers where it comes from.
-    pub(crate) fn receive<'a>(
-        &mut self,
-        scene: Scene<'a>,
-        piece: &'a [u8],
-    ) -> Result<Run<'a>, super::Breach> {
-        let run = self.locate(scene.ring, piece);
-        self.check(scene, &run)?;
+    pub(crate) fn receive<'a>(&mut self, ring: &'a Ring, piece: &'a [u8]) -> Result<Run<'a>, super::Breach> {
+        let run = self.locate(ring, piece);
+        self.check(&run)?;
         Ok(run)
     }
 
-    /// Whether he has been sent packets.
-    pub(crate) fn has_packets(&self) -> bool {
-        self.details.as_ref().is_some_and(|details| !details.freshness.is_waiting())
-    }
-
     /// The segment in which his last packet was.
-    pub(crate) fn last_segment(&self) -> u64 {
-        if self.offset == 0 { self.sequence.saturating_sub(1) } else { self.sequence }
+    pub(crate) fn last_segment(&self) -> Option<u64> {
+        let details = self.details.as_ref()?;
+        if details.freshness.is_waiting() {
+            return details.before;
+        }
+        Some(if self.offset == 0 { self.sequence.saturating_sub(1) } else { self.sequence })
     }
 
     /// The response ended at the server's will.
@@ -111,20 +117,32 @@ impl Record {
         self.details.as_ref().map_or(0, |details| details.gaps)
     }
 
-    fn check(&mut self, scene: Scene<'_>, run: &Run<'_>) -> Verdict {
+    fn place(&mut self, scene: Scene<'_>, place: u64) {
+        let before = self.last_segment();
+        self.sequence = place;
+        self.packet = scene.ring.packets_before(place);
+        self.offset = 0;
+        let details = self.details_mut();
+        details.before = before;
+        details.freshness.expect(place);
+    }
+
+    fn check(&mut self, run: &Run<'_>) -> Verdict {
         let mut details = self.details.take().unwrap_or_default();
         let verdict = whole::check(&mut details.alignment, run)
-            .and_then(|()| legal::check(self, scene, run))
-            .and_then(|()| fresh::check(&mut details.freshness, self, scene, run));
-        legal::pass(self, &mut details, scene, run);
-        self.is_plain =
-            details.alignment.is_between_packets() && !details.freshness.is_waiting() && self.offset == 0;
+            .and_then(|()| fresh::check(&mut details.freshness, run))
+            .and_then(|()| legal::check(self, run));
+        if let Run::Packets { sequence, segment, from, to } = *run {
+            self.pass(sequence, from, to, segment.data.len());
+        }
+        let is_between = details.alignment.is_between_packets() && self.offset == 0;
+        self.is_plain = is_between && !details.freshness.is_waiting();
         self.details = Some(details);
         verdict
     }
 
     /// Moves the place behind the bytes `..to` of a segment; a packet begun is a packet passed.
-    pub(crate) fn pass(&mut self, sequence: u64, from: usize, to: usize, length: usize) {
+    fn pass(&mut self, sequence: u64, from: usize, to: usize, length: usize) {
         let end = to.next_multiple_of(PACKET_BYTES);
         self.packet += ((end - from) / PACKET_BYTES) as u64;
         (self.sequence, self.offset) = if end >= length { (sequence + 1, 0) } else { (sequence, end as u32) };

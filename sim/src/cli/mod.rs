@@ -3,6 +3,8 @@
 pub(crate) mod compare;
 pub(crate) mod load;
 mod output;
+pub(crate) mod replay;
 pub(crate) mod run;
+pub(crate) mod swarm;
 pub(crate) mod tier2;
 pub(crate) mod tree;

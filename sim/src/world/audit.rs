@@ -29,7 +29,7 @@ impl World {
             sometimes!(observer, is_grace && channel.viewers() > 0, HeldThroughGrace);
             for fanout in &channel.fanouts {
                 observer.judge(now, None, bounded::check_copy(fanout.ring(), ring_limits));
-                let is_paused = fanout.paused_until > now;
+                let is_paused = fanout.paused_until + bounded::STALL_SLACK > now;
                 for place in (0..fanout.viewers()).filter(|_| fanout.has_blocked() && !is_paused) {
                     let seat = fanout.look(place).1;
                     if let Some(since) = seat.blocked_since() {
@@ -55,14 +55,14 @@ impl World {
             for fanout in channel.fanouts.iter().filter(|_| availability == Availability::Live) {
                 for place in 0..fanout.viewers() {
                     let seat = fanout.look(place).1;
-                    if seat.since() + SETTLED_AFTER > now {
+                    let client = &self.clients[seat.client() as usize];
+                    if seat.since() + SETTLED_AFTER > now || !client.keeps_up {
                         continue;
                     }
-                    let record = seat.record();
-                    let sequence = Some(record.last_segment()).filter(|_| record.has_packets());
+                    let sequence = seat.record().last_segment();
                     let moment = sequence.and_then(|sequence| channel.timeline.get(sequence));
                     let place_ns = moment.map(|moment| moment.end_ns);
-                    let verdict = live::check_viewer(&channel.policy, place_ns, channel.timeline.end_ns());
+                    let verdict = live::check_viewer(&channel.plan, place_ns, channel.timeline.end_ns());
                     self.observer.judge(now, Some(seat.id()), verdict);
                 }
             }

@@ -23,6 +23,8 @@ pub(super) struct Client {
     pub(super) ticket: Option<Ticket>,
     /// What becomes of his link, in order: from when, kilobits per second.
     pub(super) rates: Vec<(Instant, u64)>,
+    /// When his link has healed, it carries the stream.
+    pub(super) keeps_up: bool,
     pub(super) seen: Seen,
     pub(super) digest: Digest,
     pub(super) report: ViewerReport,
@@ -33,6 +35,7 @@ impl Client {
     pub(super) fn new(viewer: &ViewerPlan, plan: &Plan, faults: &[(u64, ViewerFault)]) -> Self {
         Client {
             rates: rates(viewer, plan, faults),
+            keeps_up: keeps_up(viewer, plan),
             plan: viewer.clone(),
             visits: 0,
             place: None,
@@ -115,4 +118,10 @@ fn rates(viewer: &ViewerPlan, plan: &Plan, faults: &[(u64, ViewerFault)]) -> Vec
 fn rate_of_stream(viewer: &ViewerPlan, plan: &Plan) -> u64 {
     let sources = plan.streams.get(viewer.stream as usize).map_or(&[][..], |stream| &stream.sources);
     sources.iter().map(|source| source.kbps).max().unwrap_or(0)
+}
+
+/// Whether a buffer full at each look at the socket carries the stream, with something to spare.
+fn keeps_up(viewer: &ViewerPlan, plan: &Plan) -> bool {
+    let bytes_per_ms = rate_of_stream(viewer, plan).div_ceil(8);
+    u64::from(viewer.link.buffer_bytes) >= HEALED_TIMES * bytes_per_ms * plan.wake.poll_ms.max(1)
 }

@@ -76,7 +76,7 @@ impl World {
     /// A viewer's response is over.
     pub(super) fn say_goodbye(&mut self, ended: Ended) {
         let now = self.now;
-        let Ended { client, reason, stats, bytes_taken, record, decoder, digest, since, has_all } = ended;
+        let Ended { client, reason, stats, bytes_taken, record, decoder, digest, since, is_clean } = ended;
         self.count_viewers(-1);
         self.taken.bytes_sent += bytes_taken;
         self.taken.packets_skipped += stats.packets_skipped;
@@ -98,9 +98,9 @@ impl World {
         client.report.watched_ns += now.saturating_since(since).as_nanos() as u64;
         client.report.packets_skipped += stats.packets_skipped;
         client.report.skips += u64::from(stats.skips);
-        let verdict = counted::check_viewer(stats, bytes_taken, &record, has_all);
+        let verdict = counted::check_viewer(stats, bytes_taken, &record);
         self.observer.judge(now, Some(id), verdict);
-        if reason.is_clean() {
+        if is_clean {
             self.observer.judge(now, Some(id), record.end());
         }
         self.note_end(reason, since);

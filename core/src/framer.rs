@@ -24,6 +24,8 @@ pub const RIVAL_PACKETS: usize = 12;
 pub const PENDING_BYTES_MAX: usize = CONFIRM_BYTES + RIVAL_BYTES;
 
 const STRIDE_MAX: usize = 204;
+/// Bytes before the sync byte of an M2TS packet.
+const STAMP_BYTES: u64 = 4;
 /// Enough to see `CONFIRM_PACKETS` headers at every phase of one stride.
 const CONFIRM_BYTES: usize = (CONFIRM_PACKETS + 1) * STRIDE_MAX;
 /// Enough to see `RIVAL_PACKETS` headers at every phase of one stride.
@@ -73,7 +75,7 @@ pub struct FramerStats {
 pub struct Framer {
     lock: Option<PacketForm>,
     pending: Vec<u8>,
-    /// Bytes at the very start that are garbage unless the packets turn out to be M2TS.
+    /// Bytes at the very start, not counted yet, that are garbage unless the packets turn out to be M2TS.
     maybe_stamp: u64,
     stats: FramerStats,
 }
@@ -222,11 +224,6 @@ impl Framer {
         match memchr(SYNC_BYTE, bytes) {
             None => return Some(self.skip(bytes.len())),
             Some(0) => {}
-            // The very first bytes may be the time stamp of an M2TS packet, which is no garbage.
-            Some(4) if self.stats == (FramerStats { bytes: self.stats.bytes, ..FramerStats::default() }) => {
-                self.maybe_stamp = 4;
-                return Some(4);
-            }
             Some(garbage) => return Some(self.skip(garbage)),
         }
         if !PacketForm::ALL.iter().any(|&form| may_hold(bytes, form)) {
@@ -255,10 +252,10 @@ impl Framer {
             }
         };
         self.skip(chosen.offset);
-        if chosen.form != PacketForm::M2ts192 || chosen.offset > 0 {
-            self.stats.skipped_bytes += self.maybe_stamp;
+        let before = mem::take(&mut self.maybe_stamp);
+        if chosen.form != PacketForm::M2ts192 || before != STAMP_BYTES {
+            self.stats.skipped_bytes += before;
         }
-        self.maybe_stamp = 0;
         self.lock = Some(chosen.form);
         Some(chosen.offset)
     }
@@ -272,6 +269,12 @@ impl Framer {
 
     fn skip(&mut self, bytes: usize) -> usize {
         self.stats.skipped_bytes += bytes as u64;
+        let is_start = self.stats.packets == 0 && self.stats.skipped_bytes + self.maybe_stamp <= STAMP_BYTES;
+        if is_start {
+            self.maybe_stamp += mem::take(&mut self.stats.skipped_bytes);
+        } else {
+            self.stats.skipped_bytes += mem::take(&mut self.maybe_stamp);
+        }
         bytes
     }
 
@@ -406,6 +409,17 @@ mod tests {
             let (out, stats) = frame_whole(&bytes);
             assert_eq!(out, packets);
             assert_eq!(stats.skipped_bytes, 0);
+        }
+    }
+
+    #[test]
+    fn the_first_time_stamp_is_no_garbage_however_it_arrives() {
+        let m2ts: Vec<u8> = plain(20).iter().flat_map(|p| [&[9, 8, 7, 6][..], &p[..]].concat()).collect();
+        for (start, garbage) in [(0, 0), (1, 3), (3, 1), (4, 0), (5, 191)] {
+            for chunk in 1..10 {
+                let (_, stats) = frame(&m2ts[start..].chunks(chunk).collect::<Vec<_>>());
+                assert_eq!(stats.skipped_bytes, garbage, "from byte {start} in chunks of {chunk}");
+            }
         }
     }
 

@@ -1,0 +1,84 @@
+//! Writes the seeds of every target into `fuzz/corpus/`: `cargo run -p restreamer-fuzz --example seeds`.
+//!
+//! Files whose names begin with `seed-` are replaced. Others, which a fuzzer found, stay.
+
+use std::fs;
+use std::io;
+
+use restreamer_core::testing::{Codec, Damage, Form, StreamSpec, SyntheticStream, Wire};
+use restreamer_core::{Instant, Rng};
+use restreamer_fuzz::{TARGETS, corpus};
+
+const IDR: &[u8] = include_bytes!("../../core/testdata/h264_idr_aac.ts");
+const OPEN_GOP: &[u8] = include_bytes!("../../core/testdata/h264_open_gop_aac.ts");
+const HEVC: &[u8] = include_bytes!("../../core/testdata/hevc_cra_eac3.ts");
+const MPEG2: &[u8] = include_bytes!("../../core/testdata/mpeg2_mp2.ts");
+const RADIO: &[u8] = include_bytes!("../../core/testdata/radio_aac.ts");
+const CAPTURES: [&[u8]; 5] = [IDR, OPEN_GOP, HEVC, MPEG2, RADIO];
+
+const PACKET: usize = 188;
+
+fn main() -> io::Result<()> {
+    for (target, _) in TARGETS {
+        let directory = corpus(target);
+        fs::create_dir_all(&directory)?;
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with("seed-") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        let seeds = seeds(target);
+        for (number, seed) in seeds.iter().enumerate() {
+            fs::write(directory.join(format!("seed-{number:02}")), seed)?;
+        }
+        let bytes: usize = seeds.iter().map(Vec::len).sum();
+        println!("{target}: {} seeds, {bytes} bytes", seeds.len());
+    }
+    Ok(())
+}
+
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    match target {
+        "framer" => [wires(), decisions(1, 8, 60)].concat(),
+        "playout" => vec![clocks(), IDR[..12 * PACKET].to_vec(), RADIO[..12 * PACKET].to_vec()],
+        "psi" | "pes" | "adaptation" => CAPTURES.map(|capture| capture[..8 * PACKET].to_vec()).to_vec(),
+        // The first byte is a time, or a length.
+        "access" | "quality" | "splice" => {
+            CAPTURES.map(|capture| [&[4], &capture[..12 * PACKET]].concat()).to_vec()
+        }
+        "rtp" => decisions(0, 8, 120),
+        "stream" => decisions(0, 24, 400),
+        "ring_viewer" => decisions(0, 24, 300),
+        unknown => panic!("{unknown} has no seeds: add them here"),
+    }
+}
+
+/// Bytes of any value: each is a decision of some kind.
+fn decisions(first: u8, count: u64, length: usize) -> Vec<Vec<u8>> {
+    let bytes = |seed| {
+        let mut rng = Rng::from_seed(seed);
+        let rest = (1..length).map(|_| rng.next_u64() as u8);
+        std::iter::once(first).chain(rest).collect()
+    };
+    (1..=count).map(bytes).collect()
+}
+
+/// A synthetic stream in every form, whole and damaged, behind the byte that says that these are bytes.
+fn wires() -> Vec<Vec<u8>> {
+    let damage = Damage { garbage_every: 6, garbage_bytes_max: 60, torn_every: 9, ..Damage::default() };
+    let forms = [Form::Plain, Form::Prefixed192, Form::Suffixed204];
+    let cases = forms.into_iter().flat_map(|form| [(form, Damage::default()), (form, damage)]);
+    let wire = |(form, damage)| {
+        let stream = SyntheticStream::new(StreamSpec::new(1, 2_000_000));
+        [vec![0], Wire::new(stream, form, damage, 7).take_bytes(18)].concat()
+    };
+    cases.map(wire).collect()
+}
+
+/// Packets of a synthetic stream that bring a clock, or begin something.
+fn clocks() -> Vec<u8> {
+    let mut spec = StreamSpec::radio(1, 150_000).codec(Codec::H264);
+    spec.start = Instant::ORIGIN;
+    SyntheticStream::new(spec).take_bytes(24)
+}

@@ -1,0 +1,8 @@
+//! See `restreamer_core::fuzz::stream`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use restreamer_core::fuzz;
+
+fuzz_target!(|data: &[u8]| fuzz::stream(data));

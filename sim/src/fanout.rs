@@ -465,7 +465,11 @@ impl Seat {
             Err(breach) => shift.observer.judge(shift.now, Some(self.id), Err(breach)),
             Ok(Run::Rest(rest)) => {
                 self.digest.mix(rest.len() as u64);
-                sometimes!(shift.observer, self.record.last_segment().is_some_and(|last| last < ring.first()), RestAfterEviction);
+                sometimes!(
+                    shift.observer,
+                    self.record.last_segment().is_some_and(|last| last < ring.first()),
+                    RestAfterEviction
+                );
             }
             Ok(Run::Tables { from, to, .. }) => self.digest.mix((to - from) as u64 + 1_000),
             Ok(Run::Packets { sequence, segment, from, to }) => {

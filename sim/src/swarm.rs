@@ -74,10 +74,9 @@ pub fn plan(seed: u64) -> Plan {
 fn stream(rng: &mut Rng) -> StreamPlan {
     let count = pick(rng, &[1, 1, 2, 3]);
     let mut sources: Vec<_> = (0..count).map(|_| source(rng)).collect();
-    for number in 1..count {
-        // The first is good, so that there is hope.
-        sources[number].answers =
-            pick(rng, &[Answers::Stream, Answers::Stream, Answers::Page, Answers::Nobody]);
+    // The first is good, so that there is hope.
+    for source in &mut sources[1..] {
+        source.answers = pick(rng, &[Answers::Stream, Answers::Stream, Answers::Page, Answers::Nobody]);
     }
     rng.shuffle(&mut sources);
     StreamPlan {

@@ -70,11 +70,21 @@ pub struct FramerStats {
     pub sync_byte_errors: u64,
 }
 
+/// How far a look at some bytes has led.
+enum Step {
+    /// So many of them are decided about.
+    Used(usize),
+    /// There must be so many of them.
+    Wants(usize),
+}
+
 /// Finds the packets in a stream of bytes. Cost per byte is constant, about one copy for bytes at chunk ends.
 #[derive(Debug, Default)]
 pub struct Framer {
     lock: Option<PacketForm>,
     pending: Vec<u8>,
+    /// So many bytes must wait before there is anything to decide about them.
+    wanted: usize,
     /// Bytes at the very start, not counted yet, that are garbage unless the packets turn out to be M2TS.
     maybe_stamp: u64,
     stats: FramerStats,
@@ -91,8 +101,13 @@ impl Framer {
         self.stats.bytes += chunk.len() as u64;
         while !self.pending.is_empty() && !chunk.is_empty() {
             let waiting = self.pending.len();
-            let take = self.bytes_wanted(waiting).min(chunk.len());
+            // In phase the rest is read where it lies; while hunting, steps that are not tiny save moving bytes.
+            let least = if self.lock.is_some() { 1 } else { STRIDE_MAX };
+            let take = self.wanted.saturating_sub(waiting).max(least).min(chunk.len());
             self.pending.extend_from_slice(&chunk[..take]);
+            if self.pending.len() < self.wanted {
+                break;
+            }
             let mut bytes = mem::take(&mut self.pending);
             let used = self.scan(&bytes, false, sink);
             if used >= waiting {
@@ -105,7 +120,7 @@ impl Framer {
             }
             self.pending = bytes;
         }
-        if !chunk.is_empty() {
+        if self.pending.is_empty() {
             let used = self.scan(chunk, false, sink);
             self.pending.extend_from_slice(&chunk[used..]);
         }
@@ -119,6 +134,7 @@ impl Framer {
         assert!(used == bytes.len(), "the end of the input decides everything");
         bytes.clear();
         self.pending = bytes;
+        self.wanted = 0;
         self.lock = None;
         self.stats.skipped_bytes += mem::take(&mut self.maybe_stamp);
     }
@@ -133,14 +149,6 @@ impl Framer {
         self.stats
     }
 
-    /// How many more bytes are worth copying before looking again.
-    fn bytes_wanted(&self, waiting: usize) -> usize {
-        match self.lock {
-            Some(form) if waiting <= form.stride() => form.stride() + 1 - waiting,
-            _ => STRIDE_MAX,
-        }
-    }
-
     /// Decides as much of `bytes` as can be decided; answers how many bytes that was.
     fn scan(&mut self, bytes: &[u8], end: bool, sink: &mut impl FnMut(&[u8; PACKET_BYTES])) -> usize {
         let mut at = 0;
@@ -150,21 +158,24 @@ impl Framer {
                 None => self.scan_hunting(&bytes[at..], end),
             };
             match step {
-                Some(used) => at += used,
-                None => break,
+                Step::Used(used) => at += used,
+                Step::Wants(bytes) => {
+                    self.wanted = bytes;
+                    break;
+                }
             }
         }
         at
     }
 
-    /// In phase: `bytes` begins where a packet should. `None`: more bytes are needed.
+    /// In phase: `bytes` begins where a packet should.
     fn scan_locked(
         &mut self,
         bytes: &[u8],
         form: PacketForm,
         end: bool,
         sink: &mut impl FnMut(&[u8; PACKET_BYTES]),
-    ) -> Option<usize> {
+    ) -> Step {
         let stride = form.stride();
         let mut at = 0;
         while bytes.len() > at + stride && bytes[at] == SYNC_BYTE && bytes[at + stride] == SYNC_BYTE {
@@ -172,36 +183,36 @@ impl Framer {
             at += stride;
         }
         if at > 0 {
-            return Some(at);
+            return Step::Used(at);
         }
         let is_sync = |offset: usize| bytes.get(offset).map(|&byte| byte == SYNC_BYTE);
         match (bytes[0] == SYNC_BYTE, is_sync(stride)) {
-            (_, None) if !end => None,
+            (_, None) if !end => Step::Wants(stride + 1),
             (true, None) if bytes.len() >= PACKET_BYTES => {
                 self.deliver(bytes, sink);
-                Some(bytes.len())
+                Step::Used(bytes.len())
             }
-            (_, None) => Some(self.skip(bytes.len())),
+            (_, None) => Step::Used(self.skip(bytes.len())),
             (true, Some(true)) => {
                 self.deliver(bytes, sink);
-                Some(stride)
+                Step::Used(stride)
             }
             (false, Some(true)) => {
                 self.stats.sync_byte_errors += 1;
                 self.skip(PACKET_BYTES);
-                Some(stride)
+                Step::Used(stride)
             }
             (false, Some(false)) => {
                 self.lose();
-                Some(self.skip(1))
+                Step::Used(self.skip(1))
             }
             (true, Some(false)) => match is_sync(2 * stride) {
-                None if !end => None,
+                None if !end => Step::Wants(2 * stride + 1),
                 None | Some(true) => {
                     self.deliver(bytes, sink);
-                    Some(stride)
+                    Step::Used(stride)
                 }
-                Some(false) if bytes.len() < CONFIRM_BYTES && !end => None,
+                Some(false) if bytes.len() < CONFIRM_BYTES && !end => Step::Wants(CONFIRM_BYTES),
                 Some(false) => {
                     // Two wrong in a row. Either something was put in after this packet, or it was torn off and
                     // the next phase begins inside it.
@@ -210,37 +221,39 @@ impl Framer {
                         PacketForm::ALL.iter().any(|&form| headers_hold(bytes, offset, form, CONFIRM_PACKETS))
                     });
                     if torn {
-                        return Some(self.skip(1));
+                        return Step::Used(self.skip(1));
                     }
                     self.deliver(bytes, sink);
-                    Some(stride)
+                    Step::Used(stride)
                 }
             },
         }
     }
 
-    /// Out of phase: drops bytes up to the next believable packet. `None`: more bytes are needed.
-    fn scan_hunting(&mut self, bytes: &[u8], end: bool) -> Option<usize> {
+    /// Out of phase: drops bytes up to the next believable packet.
+    fn scan_hunting(&mut self, bytes: &[u8], end: bool) -> Step {
         match memchr(SYNC_BYTE, bytes) {
-            None => return Some(self.skip(bytes.len())),
+            None => return Step::Used(self.skip(bytes.len())),
             Some(0) => {}
-            Some(garbage) => return Some(self.skip(garbage)),
+            Some(garbage) => return Step::Used(self.skip(garbage)),
         }
         if !PacketForm::ALL.iter().any(|&form| may_hold(bytes, form)) {
-            return Some(self.skip(1));
+            return Step::Used(self.skip(1));
         }
         if bytes.len() < CONFIRM_BYTES && !end {
-            return None;
+            return Step::Wants(CONFIRM_BYTES);
         }
-        let mut believable =
-            Candidate::all(bytes, CONFIRM_PACKETS).filter(|candidate| candidate.holds(bytes));
-        let Some(first) = believable.next().filter(|first| first.offset == 0) else {
-            return Some(self.skip(1));
+        // The place itself is judged first: bytes that are all sync bytes would make every one of them a look at
+        // all phases.
+        let believable = |candidate: &Candidate| candidate.holds(bytes);
+        let here = Candidate::all(bytes, CONFIRM_PACKETS).take_while(|candidate| candidate.offset == 0);
+        let Some(first) = here.into_iter().find(believable) else {
+            return Step::Used(self.skip(1));
         };
-        let chosen = if believable.next().is_none() {
+        let chosen = if Candidate::all(bytes, CONFIRM_PACKETS).filter(believable).nth(1).is_none() {
             first
         } else if bytes.len() < RIVAL_BYTES && !end {
-            return None;
+            return Step::Wants(RIVAL_BYTES);
         } else {
             // Ties go to the earliest phase: `min_by_key` keeps the first of equals.
             let best = Candidate::all(bytes, RIVAL_PACKETS)
@@ -248,7 +261,7 @@ impl Framer {
                 .min_by_key(|candidate| usize::MAX - candidate.counters_that_count(bytes));
             match best {
                 Some(best) => best,
-                None => return Some(self.skip(first.form.stride().min(bytes.len()))),
+                None => return Step::Used(self.skip(first.form.stride().min(bytes.len()))),
             }
         };
         self.skip(chosen.offset);
@@ -257,7 +270,7 @@ impl Framer {
             self.stats.skipped_bytes += before;
         }
         self.lock = Some(chosen.form);
-        Some(chosen.offset)
+        Step::Used(chosen.offset)
     }
 
     fn deliver(&mut self, bytes: &[u8], sink: &mut impl FnMut(&[u8; PACKET_BYTES])) {

@@ -40,7 +40,9 @@ fn main() -> io::Result<()> {
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
-        "framer" => [wires(), decisions(1, 8, 60)].concat(),
+        "framer" => {
+            [wires(), [0x01, 0x41, 0x81, 0xC1].map(|first| decisions(first, 2, 60)).concat()].concat()
+        }
         "playout" => vec![clocks(), IDR[..12 * PACKET].to_vec(), RADIO[..12 * PACKET].to_vec()],
         "psi" | "pes" | "adaptation" => CAPTURES.map(|capture| capture[..8 * PACKET].to_vec()).to_vec(),
         // The first byte is a time, or a length.
@@ -69,11 +71,12 @@ fn wires() -> Vec<Vec<u8>> {
     let damage = Damage { garbage_every: 6, garbage_bytes_max: 60, torn_every: 9, ..Damage::default() };
     let forms = [Form::Plain, Form::Prefixed192, Form::Suffixed204];
     let cases = forms.into_iter().flat_map(|form| [(form, Damage::default()), (form, damage)]);
-    let wire = |(form, damage)| {
+    // The first byte also says how the bytes are cut.
+    let wire = |(cut, (form, damage)): (u8, _)| {
         let stream = SyntheticStream::new(StreamSpec::new(1, 2_000_000));
-        [vec![0], Wire::new(stream, form, damage, 7).take_bytes(18)].concat()
+        [vec![cut << 6], Wire::new(stream, form, damage, 7).take_bytes(18)].concat()
     };
-    cases.map(wire).collect()
+    (0..).zip(cases).map(wire).collect()
 }
 
 /// Packets of a synthetic stream that bring a clock, or begin something.

@@ -123,7 +123,7 @@ fn wire(choices: &mut Choices<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut counter = 0;
     let (before, after) = choices.item(&[(0, 0), (4, 0), (0, 16)]);
-    while !choices.is_empty() && bytes.len() < 12_000 {
+    while !choices.is_empty() && bytes.len() < 6_000 {
         let step = choices.byte();
         let fill = choices.byte();
         match step >> 5 {

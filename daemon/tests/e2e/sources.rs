@@ -1,0 +1,245 @@
+//! Every kind of source, with a real encoder at its other end: what viewers get, and that it comes back.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::kit::{self, Feed, Recording, Server, Viewer};
+
+/// Viewers of one source at once.
+const VIEWERS: usize = 20;
+/// About two seconds of the clip: more than two key frames.
+const PACKETS: usize = 700;
+/// Where the stream is served.
+const SERVE: &str = "/live.ts";
+
+/// A server whose only stream has this source.
+fn server_of(remote: &str, more: Value) -> Server {
+    let mut stream = json!({ "type": "stream", "serve": SERVE, "remote": remote });
+    stream.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Server::start(json!({ "reconnect": 1, "readtimeout": 2, "grace": 30, "resources": [stream] }))
+}
+
+/// Twenty viewers, who join at several places, get the same packets, and a decoder can begin with each of them.
+fn assert_all_see_the_same(server: &Server) -> Vec<Viewer> {
+    let first = server.view(SERVE);
+    let mut viewers = Vec::new();
+    while viewers.len() < VIEWERS - 1 {
+        viewers.push(server.view(SERVE));
+        // A key frame comes every 280 packets or so.
+        first.wait_for_more(50);
+    }
+    for viewer in &viewers {
+        viewer.wait_for(PACKETS);
+    }
+    let recordings: Vec<_> = viewers.iter().map(Viewer::recording).collect();
+    first.wait_for_more(PACKETS);
+
+    let all = first.recording();
+    all.assert_begins_at_access_point();
+    all.assert_continuous();
+    assert_eq!(all.decode(), "");
+    let mut beginnings = Vec::new();
+    for recording in recordings {
+        recording.assert_begins_at_access_point();
+        recording.assert_continuous();
+        let place = all.find(recording.without_psi()).expect("what one viewer gets is what all get");
+        if !beginnings.contains(&place) {
+            assert_eq!(recording.decode(), "");
+            beginnings.push(place);
+        }
+    }
+    assert!(beginnings.len() > 1, "all joined at the same place");
+    viewers.push(first);
+    viewers
+}
+
+/// After the encoder has gone and come back, the same connections show its new stream, from an access point on.
+fn assert_comes_back(server: &Server, viewers: &[Viewer], lose: impl FnOnce(), restart: impl FnOnce()) {
+    let connected = server.events("connected").len();
+    lose();
+    server.wait_for_event("stream_grace");
+    restart();
+    server.wait_for_events("connected", connected + 1);
+    for viewer in viewers {
+        let anew = || after_seam(&viewer.recording()).filter(|anew| anew.packets().len() >= PACKETS);
+        kit::wait_until("the new stream arrives", || anew().is_some());
+    }
+    let recordings: Vec<_> = viewers.iter().filter_map(|viewer| after_seam(&viewer.recording())).collect();
+    let longest = recordings.iter().max_by_key(|recording| recording.bytes().len()).unwrap();
+    longest.assert_continuous();
+    assert_eq!(longest.decode(), "");
+    assert!(recordings.iter().all(|recording| longest.bytes().starts_with(recording.bytes())));
+    assert!(server.events("viewer_end").is_empty(), "nobody had to connect again");
+    assert_eq!(server.metric("streaming_packets_dropped", SERVE), 0.0);
+}
+
+/// What follows the last announced discontinuity of the PAT, with which a new connection begins.
+fn after_seam(recording: &Recording) -> Option<Recording> {
+    let is_seam = |packet: restreamer_core::ts::Packet<'_>| {
+        packet.pid().value() == 0 && packet.adaptation().is_some_and(|adaptation| adaptation.discontinuity())
+    };
+    let place = recording.packets().rposition(is_seam)?;
+    Some(Recording::new(recording.bytes()[place * 188..].to_vec()))
+}
+
+fn plays_and_comes_back(server: &Server, feed: &mut Feed) {
+    let viewers = assert_all_see_the_same(server);
+    feed.kill();
+    assert_comes_back(server, &viewers, || (), || feed.restart());
+}
+
+#[test]
+fn http() {
+    if !kit::has("sources::http", &["ffmpeg"]) {
+        return;
+    }
+    let url = format!("http://127.0.0.1:{}/encoder.ts", kit::free_port());
+    let server = server_of(&url, json!({}));
+    let mut feed = Feed::to(["-listen", "1", &url]);
+    plays_and_comes_back(&server, &mut feed);
+}
+
+#[test]
+fn tcp() {
+    if !kit::has("sources::tcp", &["ffmpeg"]) {
+        return;
+    }
+    let url = format!("tcp://127.0.0.1:{}", kit::free_port());
+    let server = server_of(&url, json!({}));
+    let mut feed = Feed::to([&*format!("{url}?listen=1")]);
+    plays_and_comes_back(&server, &mut feed);
+}
+
+#[test]
+fn udp() {
+    if !kit::has("sources::udp", &["ffmpeg"]) {
+        return;
+    }
+    let url = format!("udp://127.0.0.1:{}", kit::free_port());
+    let server = server_of(&url, json!({}));
+    let mut feed = Feed::to([&*format!("{url}?pkt_size=1316")]);
+    plays_and_comes_back(&server, &mut feed);
+}
+
+#[test]
+fn rtp() {
+    if !kit::has("sources::rtp", &["ffmpeg"]) {
+        return;
+    }
+    let url = format!("rtp://127.0.0.1:{}", kit::free_port());
+    let server = server_of(&url, json!({}));
+    let mut feed = Feed::to(["-f", "rtp_mpegts", &*url]);
+    plays_and_comes_back(&server, &mut feed);
+}
+
+#[test]
+fn multicast() {
+    if !kit::has("sources::multicast", &["ffmpeg"]) {
+        return;
+    }
+    let url = format!("udp://239.255.77.1:{}", kit::free_port());
+    let server = server_of(&url, json!({ "clientinterface": "lo" }));
+    let mut feed = Feed::to([&*format!("{url}?pkt_size=1316&localaddr=127.0.0.1")]);
+    plays_and_comes_back(&server, &mut feed);
+}
+
+#[test]
+fn fifo() {
+    if !kit::has("sources::fifo", &["ffmpeg", "mkfifo"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fifo");
+    assert!(kit::run("mkfifo", [&path]).status.success());
+    let server = server_of(&format!("file://{}", path.display()), json!({}));
+    let mut feed = Feed::to([path.to_str().unwrap()]);
+    plays_and_comes_back(&server, &mut feed);
+}
+
+#[test]
+fn file_that_loops() {
+    if !kit::has("sources::file", &["ffmpeg"]) {
+        return;
+    }
+    let server = server_of(&format!("file://{}", kit::clip().display()), json!({ "loop": true }));
+    assert_all_see_the_same(&server);
+}
+
+#[test]
+fn unix_stream() {
+    if !kit::has("sources::unix", &["ffmpeg"]) {
+        return;
+    }
+    unix_socket(&["-listen", "1", "-type", "stream"], "unix");
+}
+
+#[test]
+fn unix_seqpacket() {
+    if !kit::has("sources::unixpacket", &["ffmpeg"]) {
+        return;
+    }
+    unix_socket(&["-listen", "1", "-type", "seqpacket"], "unixpacket");
+}
+
+/// The server connects to a socket of ffmpeg's.
+fn unix_socket(options: &[&str], scheme: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let output = format!("unix:{}", path.display());
+    let server = server_of(&format!("{scheme}://{}", path.display()), json!({}));
+    let mut feed = Feed::to(options.iter().copied().chain([&*output]));
+    let viewers = assert_all_see_the_same(&server);
+    feed.kill();
+    // ffmpeg does not listen in the place of a dead socket.
+    fs::remove_file(&path).unwrap();
+    assert_comes_back(&server, &viewers, || (), || feed.restart());
+}
+
+/// The server binds the socket, ffmpeg sends to it.
+#[test]
+fn unix_datagrams() {
+    if !kit::has("sources::unixgram", &["ffmpeg"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let output = format!("unix:{}", path.display());
+    let server = server_of(&format!("unixgram://{}", path.display()), json!({}));
+    let is_bound = || path.exists();
+    kit::wait_until("the server binds its socket", is_bound);
+    let mut feed = Feed::to(["-type", "datagram", &output]);
+    let viewers = assert_all_see_the_same(&server);
+    feed.kill();
+    let restart = || {
+        kit::wait_until("the server binds its socket again", is_bound);
+        feed.restart();
+    };
+    assert_comes_back(&server, &viewers, || (), restart);
+}
+
+#[test]
+fn fork() {
+    if !kit::has("sources::fork", &["ffmpeg"]) {
+        return;
+    }
+    let mut args = kit::playing();
+    args.push("-".to_owned());
+    let server = server_of(&format!("fork://ffmpeg?{}", args.join("+")), json!({}));
+    let viewers = assert_all_see_the_same(&server);
+    let child = children_of(server.id()).pop().unwrap();
+    assert_comes_back(&server, &viewers, || kit::signal(child, libc::SIGKILL), || ());
+    let child = children_of(server.id()).pop().unwrap();
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.ended().code, Some(0));
+    // One that has ended and not been waited for has no command line.
+    let command_line = || fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+    kit::wait_until("the command ends with the server", || command_line().is_empty());
+}
+
+fn children_of(process: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let lists = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap());
+    let parse = |list: String| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<u32>>();
+    lists.flat_map(parse).collect()
+}

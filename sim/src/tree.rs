@@ -2,7 +2,7 @@
 //!
 //! Every edge runs core's `Stream`, `Ring` and `Viewer`, as the origin does; what an edge gets are the bytes that the
 //! origin's viewer for it gave to its link. Behind the edges there are only lengths. People who come to the same edge
-//! in the same tenth of a second over the same kind of link are one [`crowd`]: they get the same input from
+//! in the same tenth of a second over the same kind of link are one crowd: they get the same input from
 //! the same state, so what is true for one is true for all of them.
 
 mod crowd;

@@ -264,7 +264,6 @@ impl Stream {
         let is_first_packet = connection.handle_progress(now, bytes.len(), seen.packets);
         self.count(now, source, role, seen);
         if is_first_packet && role == Role::Used {
-            self.upstream.handle_success();
             self.outputs.push_back(Output::Event(StreamEvent::Connected { source }));
         }
         self.upstream.check_garbage(now, conn, &mut self.outputs);

@@ -79,7 +79,7 @@ pub(crate) enum Role {
 struct Attempts {
     source: usize,
     last: Option<Instant>,
-    /// It was tried since the last success, and others are waiting for their turn.
+    /// It was tried since a source was last healthy, and others are waiting for their turn.
     had_turn: bool,
 }
 
@@ -115,6 +115,7 @@ impl Upstream {
 
     pub(crate) fn start(&mut self, now: Instant, out: &mut VecDeque<Output>) {
         self.is_running = true;
+        self.begin_turns();
         self.connect_if_due(now, out);
     }
 
@@ -125,8 +126,8 @@ impl Upstream {
         }
     }
 
-    /// Packets flow to the viewers: who is tried next if they stop is a new question.
-    pub(crate) fn handle_success(&mut self) {
+    /// Nobody had a turn: who is tried next is a new question.
+    fn begin_turns(&mut self) {
         self.attempts.iter_mut().for_each(|attempts| attempts.had_turn = false);
     }
 
@@ -163,15 +164,20 @@ impl Upstream {
         let Some((connection, role)) = self.find(conn) else { return };
         out.push_back(Output::Event(StreamEvent::Closed { source: connection.source, cause }));
         let position = connection.position;
+        // One that delivers for a moment and ends, again and again, must not keep the others from their turn.
+        let was_healthy = connection.last_packet.is_some() && connection.trial_ends_at() <= now;
         match role {
             Role::Spare => self.spare = None,
             Role::Used => {
                 // A spare that already delivers takes over; one that does not is the next attempt.
                 self.used = self.spare.take();
                 self.next_position = position + 1;
+                if was_healthy {
+                    self.begin_turns();
+                }
                 if let Some(used) = self.used.as_ref().filter(|used| used.last_packet.is_some()) {
                     out.push_back(Output::Event(StreamEvent::Returned { source: used.source }));
-                    self.handle_success();
+                    self.begin_turns();
                 }
             }
         }
@@ -238,7 +244,7 @@ impl Upstream {
             if let Some(old) = self.used.replace(spare) {
                 out.push_back(Output::HangUp { conn: old.id });
             }
-            self.handle_success();
+            self.begin_turns();
         }
     }
 
@@ -249,7 +255,7 @@ impl Upstream {
         }
         if self.attempts[position].had_turn {
             // So had all that may be tried now: the next turn is everybody's again.
-            self.handle_success();
+            self.begin_turns();
         }
         let attempts = &mut self.attempts[position];
         attempts.last = Some(now);

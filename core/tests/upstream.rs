@@ -84,6 +84,18 @@ fn a_source_that_fails_slowly_does_not_keep_the_others_from_being_tried() {
 }
 
 #[test]
+fn a_source_that_works_for_a_moment_only_does_not_keep_the_others_from_being_tried() {
+    // It was the first to be tried again each time, because it had worked.
+    let mut channel = Channel::new(preferred(2));
+    channel.wait(Duration::from_secs(9));
+    channel.data(&synthetic(1).take_bytes(50));
+    channel.wait(Duration::from_secs(2));
+    channel.close(CloseKind::Ended);
+    let tried: Vec<_> = channel.connects.iter().map(|&(_, source, _)| source).collect();
+    assert_eq!(tried, [0, 1]);
+}
+
+#[test]
 fn a_source_that_worked_is_the_first_to_be_tried_again() {
     let mut channel = Channel::new(preferred(3));
     channel.close(CloseKind::Unreachable);

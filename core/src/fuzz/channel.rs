@@ -117,6 +117,7 @@ impl Channel {
             }
             Step::Start => {
                 self.is_running = true;
+                self.had_turn.clear();
                 self.say(Input::Start);
             }
             Step::Stop => {
@@ -176,9 +177,6 @@ impl Channel {
             let before = conn.packets();
             conn.push(&chunk, is_used);
             if conn.packets() > before {
-                if before == 0 && is_used {
-                    self.had_turn.clear();
-                }
                 let pause = self.now.saturating_since(conn.last_packet);
                 conn.healthy_since =
                     conn.healthy_since.filter(|_| pause <= HEALTHY_GAP_MAX).or(Some(self.now));
@@ -314,9 +312,11 @@ impl Channel {
     fn end_roles(&mut self) {
         let is_open = |id: &ConnId| self.conns[id].is_open;
         self.spare = self.spare.filter(is_open);
-        if self.used.is_some_and(|used| !is_open(&used)) {
+        if let Some(ended) = self.used.filter(|used| !is_open(used)) {
+            let healthy_since = self.conns[&ended].healthy_since;
+            let was_healthy = healthy_since.is_some_and(|since| since + HEALTHY_AFTER <= self.now);
             self.used = self.spare.take();
-            if self.is_flowing() {
+            if was_healthy || self.is_flowing() {
                 self.had_turn.clear();
             }
         }

@@ -170,10 +170,8 @@ impl Ledger {
         }
         let from = (self.cursor - self.base) as usize;
         let mut places = self.bytes[from..].windows(PACKET_BYTES);
-        let is_it = |place: &[u8]| place[..3] == packet[..3] && place == packet;
-        // What is published first is the latest access point, not one like it from an earlier round of a loop.
-        let offset = if self.has_published { places.position(is_it) } else { places.rposition(is_it) };
-        Some(self.cursor + offset? as u64)
+        let offset = places.position(|place| place[..3] == packet[..3] && place == packet)?;
+        Some(self.cursor + offset as u64)
     }
 
     fn at(&self, position: u64) -> Option<&[u8; PACKET_BYTES]> {

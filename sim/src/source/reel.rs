@@ -1,7 +1,7 @@
 //! Where a source's packets come from.
 
 use restreamer_core::testing::{Content as Kind, StreamSpec, SyntheticStream};
-use restreamer_core::ts::PACKET_BYTES;
+use restreamer_core::ts::{PACKET_BYTES, Packet, PesHeader};
 
 use super::{Content, SourcePlan};
 
@@ -99,9 +99,14 @@ impl Reel {
             Reel::Capture { packets, stride, index } => {
                 let count = packets.len() / *stride;
                 let at = (*index as usize % count) * *stride + (*stride - PACKET_BYTES);
-                *index += 1;
                 let mut bytes = [0; PACKET_BYTES];
                 bytes.copy_from_slice(&packets[at..at + PACKET_BYTES]);
+                let is_pes_start = PesHeader::of(&Packet::new(&bytes)).is_some();
+                if is_pes_start {
+                    // The picture is broken by it, but no round looks like another one.
+                    bytes[PACKET_BYTES - 1] = 0x80 | (*index as usize / count) as u8;
+                }
+                *index += 1;
                 ReelPacket { at_ns, is_key: None, bytes }
             }
         }

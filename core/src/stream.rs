@@ -147,6 +147,8 @@ pub struct Stream {
     /// The grace time after that is over, and what was published is forgotten.
     is_over: bool,
     is_exhausted: bool,
+    /// Segments published before the ring was last cleared.
+    segments_forgotten: u64,
     outputs: VecDeque<Output>,
     stats: StreamStats,
 }
@@ -164,6 +166,7 @@ impl Stream {
             lost_at: None,
             is_over: false,
             is_exhausted: false,
+            segments_forgotten: 0,
             outputs: VecDeque::new(),
             stats: StreamStats {
                 sources: alloc::vec![SourceStats::default(); config.upstream.sources],
@@ -318,6 +321,10 @@ impl Stream {
         let is_over = self.lost_at.is_some_and(|at| !has_hope || at + self.grace <= now);
         if is_over && !self.is_over {
             self.outputs.push_back(Output::Event(StreamEvent::GraceOver));
+        }
+        // Also what a connection left that ended with its first packets, after the grace time.
+        if is_over && (!self.is_over || self.stats.segments > self.segments_forgotten) {
+            self.segments_forgotten = self.stats.segments;
             self.outputs.push_back(Output::Forget);
         }
         self.is_over = is_over;

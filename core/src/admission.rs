@@ -76,25 +76,32 @@ impl Admission {
     /// # Panics
     /// When there is no stream of this number.
     pub fn enter(&mut self, stream: u32, peer: Peer) -> Result<(Ticket, Option<LimitEvent>), Refusal> {
-        let of_stream = &mut self.by_stream[stream as usize];
+        self.would_enter(stream, peer)?;
+        if self.limits.per_peer != 0 {
+            *self.by_peer.entry(peer).or_default() += 1;
+        }
+        self.by_stream[stream as usize] += 1;
+        self.viewers += 1;
+        let hit = self.limits.soft != 0 && self.viewers == self.limits.soft;
+        Ok((Ticket { stream, peer }, hit.then_some(LimitEvent::Hit)))
+    }
+
+    /// Whether a viewer would be let in now, or which limit would keep it out.
+    ///
+    /// # Panics
+    /// When there is no stream of this number.
+    pub fn would_enter(&self, stream: u32, peer: Peer) -> Result<(), Refusal> {
         let is_full = |limit: u32, count: u32| limit != 0 && count >= limit;
         if is_full(self.limits.hard, self.viewers) {
             return Err(Refusal::Full);
         }
-        if is_full(self.limits.per_stream, *of_stream) {
+        if is_full(self.limits.per_stream, self.by_stream[stream as usize]) {
             return Err(Refusal::StreamFull);
         }
-        if self.limits.per_peer != 0 {
-            let of_peer = self.by_peer.entry(peer).or_default();
-            if is_full(self.limits.per_peer, *of_peer) {
-                return Err(Refusal::PeerFull);
-            }
-            *of_peer += 1;
+        match is_full(self.limits.per_peer, self.by_peer.get(&peer).copied().unwrap_or(0)) {
+            true => Err(Refusal::PeerFull),
+            false => Ok(()),
         }
-        *of_stream += 1;
-        self.viewers += 1;
-        let hit = self.limits.soft != 0 && self.viewers == self.limits.soft;
-        Ok((Ticket { stream, peer }, hit.then_some(LimitEvent::Hit)))
     }
 
     /// Takes a ticket back.

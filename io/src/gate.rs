@@ -117,14 +117,14 @@ impl Gate {
     }
 
     /// Whether a viewer would be let in, without letting one in: the answer to HEAD.
-    ///
-    /// Limits of single streams and addresses are not looked at.
-    pub fn would_enter(&self, availability: Availability) -> Result<(), Refused> {
+    pub fn would_enter(
+        &self,
+        stream: StreamId,
+        availability: Availability,
+        peer: Peer,
+    ) -> Result<(), Refused> {
         check(availability)?;
-        match self.limits.hard != 0 && self.viewers() >= self.limits.hard {
-            true => Err(Refused::Limit(Refusal::Full)),
-            false => Ok(()),
-        }
+        self.lock().would_enter(stream.0, peer.key()).map_err(Refused::Limit)
     }
 
     /// Viewers of all streams.
@@ -208,11 +208,14 @@ mod tests {
             gate.enter(STREAM, Availability::Live, Peer::Local).unwrap_err(),
             Refused::Limit(Refusal::Full)
         );
-        assert_eq!(gate.would_enter(Availability::Live), Err(Refused::Limit(Refusal::Full)));
+        assert_eq!(
+            gate.would_enter(STREAM, Availability::Live, Peer::Local),
+            Err(Refused::Limit(Refusal::Full))
+        );
         drop(seat);
         assert_eq!(gate.viewers(), 0);
         assert_eq!(gate.observe.stream(STREAM).connections.now(), 0);
-        assert_eq!(gate.would_enter(Availability::Live), Ok(()));
+        assert_eq!(gate.would_enter(STREAM, Availability::Live, Peer::Local), Ok(()));
         assert_eq!(*events.lock().unwrap(), [LimitEvent::Hit, LimitEvent::Miss]);
     }
 
@@ -227,9 +230,30 @@ mod tests {
             (Availability::Offline, Err(Refused::Offline)),
         ] {
             assert_eq!(gate.enter(STREAM, availability, Peer::Local).map(drop), verdict);
-            assert_eq!(gate.would_enter(availability), verdict);
+            assert_eq!(gate.would_enter(STREAM, availability, Peer::Local), verdict);
         }
         assert_eq!(gate.viewers(), 0);
+    }
+
+    #[test]
+    fn asking_and_entering_are_refused_alike() {
+        let peer = |text: &str| Peer::Ip(text.parse().unwrap());
+        let cases = [
+            (
+                AdmissionLimits { per_stream: 1, ..Default::default() },
+                peer("192.0.2.9:1"),
+                Refusal::StreamFull,
+            ),
+            (AdmissionLimits { per_peer: 1, ..Default::default() }, peer("192.0.2.1:2"), Refusal::PeerFull),
+        ];
+        for (limits, second, refusal) in cases {
+            let (gate, _) = gate(limits);
+            assert_eq!(gate.would_enter(STREAM, Availability::Live, second), Ok(()));
+            let _first = gate.enter(STREAM, Availability::Live, peer("192.0.2.1:1")).unwrap();
+            let refused = Refused::Limit(refusal);
+            assert_eq!(gate.would_enter(STREAM, Availability::Live, second), Err(refused));
+            assert_eq!(gate.enter(STREAM, Availability::Live, second).unwrap_err(), refused);
+        }
     }
 
     #[test]

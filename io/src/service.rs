@@ -206,11 +206,15 @@ impl Service {
         let availability = self.channels.availability(stream);
         let mut headers = face.headers((self.wall)());
         if request.method() == Method::HEAD {
-            let status = match self.gate.would_enter(availability) {
-                Ok(()) => StatusCode::OK,
-                Err(_) => face.refuse_status,
-            };
-            return Decision::Answer(bare(status, headers));
+            // `Transfer-Encoding` may be left out here (RFC 9112 §6.1), and hyper does.
+            return Decision::Answer(match self.gate.would_enter(stream, availability, peer) {
+                Ok(()) => bare(StatusCode::OK, headers),
+                Err(_) => {
+                    // hyper writes it for a GET only.
+                    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+                    bare(face.refuse_status, headers)
+                }
+            });
         }
         let seat = match self.gate.enter(stream, availability, peer) {
             Ok(seat) => seat,

@@ -371,7 +371,7 @@ server
 
 /news.ts (stream, bearer for 1 user)
   remote           http://o1/news
-  remote           udp://239.1.1.1:5000
+  remote           udp://@239.1.1.1:5000
   order            shuffle
   timeout          off
   reconnect        10 s

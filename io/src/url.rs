@@ -188,7 +188,7 @@ pub(crate) fn decode_path(scheme: &str, rest: &str) -> Result<std::path::PathBuf
     Ok(std::ffi::OsString::from_vec(decode(path)?).into())
 }
 
-/// `text` without the user and password of any URL in it.
+/// `text` without the user and password of any URL in it. An `@` with nothing before it hides nothing and stays.
 ///
 /// For labels, for what a command writes to its standard error, and for messages that quote a peer.
 pub(crate) fn redact(text: &str) -> Cow<'_, str> {
@@ -199,8 +199,8 @@ pub(crate) fn redact(text: &str) -> Cow<'_, str> {
         let end = after.find(|c: char| "/?#'\"<>".contains(c) || c.is_whitespace()).unwrap_or(after.len());
         clean.push_str(before);
         rest = match after[..end].rfind('@') {
-            Some(at) => &after[at + 1..],
-            None => after,
+            Some(at) if at > 0 => &after[at + 1..],
+            _ => after,
         };
     }
     if clean.is_empty() || clean.len() + rest.len() == text.len() {
@@ -265,7 +265,8 @@ mod tests {
         let cases = [
             ("http://a.b/c@d", "http://a.b/c@d"),
             ("http://u:p@a.b/c", "http://a.b/c"),
-            ("from 'rtsp://u:p@cam/1' to udp://@239.0.0.1:1", "from 'rtsp://cam/1' to udp://239.0.0.1:1"),
+            ("from 'rtsp://u:p@cam/1' to udp://@239.0.0.1:1", "from 'rtsp://cam/1' to udp://@239.0.0.1:1"),
+            ("x://@p@h x://@", "x://h x://@"),
             ("x://u:p@ss@h", "x://h"),
             ("mail a@b", "mail a@b"),
             ("://", "://"),

@@ -553,7 +553,7 @@ fn every_scheme_is_read() {
         ("udp://239.1.1.1:5000", "udp://239.1.1.1:5000"),
         ("udp://192.0.2.7@232.1.1.1:5000", "udp://192.0.2.7@232.1.1.1:5000"),
         ("udp://[ff15::1]:5000", "udp://[ff15::1]:5000"),
-        ("rtp://@239.1.1.1:5000", "rtp://239.1.1.1:5000"),
+        ("rtp://@239.1.1.1:5000", "rtp://@239.1.1.1:5000"),
         ("unix:///run/ts.sock", "unix:///run/ts.sock"),
         ("unixgram:///run/ts.sock", "unixgram:///run/ts.sock"),
         ("unixpacket:///run/ts.sock", "unixpacket:///run/ts.sock"),

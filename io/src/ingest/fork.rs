@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn a_label_keeps_the_arguments_but_not_their_secrets() {
         for (rest, shown) in [
-            ("/bin/ffmpeg?-i+udp://@239.0.0.1:1+a%20b", "fork:///bin/ffmpeg?-i+udp://239.0.0.1:1+a%20b"),
+            ("/bin/ffmpeg?-i+udp://@239.0.0.1:1+a%20b", "fork:///bin/ffmpeg?-i+udp://@239.0.0.1:1+a%20b"),
             ("ffmpeg?-i+rtsp://u:pass@cam/1+-", "fork://ffmpeg?-i+rtsp://cam/1+-"),
             ("ffmpeg?rtsp%3A%2F%2Fu%3Apass%40cam%2F1+%2B", "fork://ffmpeg?rtsp://cam/1+%2B"),
         ] {

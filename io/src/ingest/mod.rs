@@ -245,7 +245,7 @@ mod tests {
     fn a_label_is_the_url_without_its_secrets() {
         for (url, label) in [
             ("http://us%40er:pass@h:81/a?b=c", "http://h:81/a?b=c"),
-            ("udp://@239.1.1.1:5000", "udp://239.1.1.1:5000"),
+            ("udp://@239.1.1.1:5000", "udp://@239.1.1.1:5000"),
             ("udp://192.0.2.1@232.1.1.1:5000", "udp://192.0.2.1@232.1.1.1:5000"),
             (" tcp://h:1 ", "tcp://h:1"),
             ("fork://cmd?http://u:p@h/", "fork://cmd?http://h/"),

@@ -29,7 +29,8 @@ use crate::service::Service;
 use crate::socket::Socket;
 use crate::tls::Identity;
 
-/// Time that viewers' last packets have at a shutdown.
+/// Time that viewers' last packets have at a shutdown, and after them what still runs beside the runtimes: commands
+/// that end, names that are looked up, files on a disk that does not answer.
 const FAREWELL_MAX: Duration = Duration::from_secs(3);
 
 /// Everything that the workers share.
@@ -202,7 +203,10 @@ pub fn run(
     std::thread::scope(|scope| {
         for (share, runtime, listeners) in workers {
             let work = engine.work(TokioNet, share, listeners, shutdown.clone());
-            scope.spawn(move || runtime.block_on(work));
+            scope.spawn(move || {
+                runtime.block_on(work);
+                runtime.shutdown_timeout(FAREWELL_MAX);
+            });
         }
     });
     for door in doors {

@@ -232,14 +232,51 @@ fn fork() {
     let child = children_of(server.id()).pop().unwrap();
     server.signal(libc::SIGTERM);
     assert_eq!(server.ended().code, Some(0));
-    // One that has ended and not been waited for has no command line.
-    let command_line = || fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
-    kit::wait_until("the command ends with the server", || command_line().is_empty());
+    assert!(!is_known(&child), "the command ends before the server, which waits for it");
+}
+
+/// A command may ask for time at the end, and it may refuse to end: both are over when the server is.
+#[test]
+fn nothing_of_a_command_outlives_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        format!("fork://sh?{}", path.display())
+    };
+    let tidy = script("tidy", "trap 'echo done >\"$0.note\"; exit' TERM; sleep 1000 & wait");
+    let stubborn = script("stubborn", "trap '' TERM; while :; do sleep 0.1; done");
+    let stream = |serve: &str, remote: String| json!({ "type": "stream", "serve": serve, "remote": remote });
+    let server = Server::start(json!({ "resources": [stream("/a.ts", tidy), stream("/b.ts", stubborn)] }));
+    server.wait_for_events("command_started", 2);
+    let mut all = Vec::new();
+    kit::wait_until("both commands run something", || {
+        let children = children_of(server.id());
+        let grandchildren: Vec<_> = children.iter().flat_map(|child| children_of(*child)).collect();
+        all = [children, grandchildren].concat();
+        all.len() == 4
+    });
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.ended().code, Some(0));
+    assert!(directory.path().join("tidy.note").exists(), "it had its time");
+    let [a, b, others @ ..] = &*all else { unreachable!() };
+    assert!(![a, b].into_iter().any(is_known), "they have been waited for");
+    kit::wait_until("what they started ends", || !others.iter().any(is_running));
+}
+
+/// Whether there is still such a process, be it only to be waited for.
+fn is_known(process: &u32) -> bool {
+    fs::exists(format!("/proc/{process}")).unwrap()
+}
+
+/// One that has ended and not been waited for has no command line.
+fn is_running(process: &u32) -> bool {
+    fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|line| !line.is_empty())
 }
 
 fn children_of(process: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let lists = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap());
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
+    let lists = tasks.map_while(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
     let parse = |list: String| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<u32>>();
     lists.flat_map(parse).collect()
 }

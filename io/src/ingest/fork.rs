@@ -1,19 +1,22 @@
 //! `fork:///path/to/command?argument+argument`: what a command writes to its standard output.
 //!
 //! The command leads a process group of its own, and the group ends with the connection: it is asked to
-//! (SIGTERM), and made to (SIGKILL) if it has not obeyed after [`GRACE`].
+//! (SIGTERM), and made to (SIGKILL) if it has not obeyed after [`GRACE`]. That happens on a thread of the runtime's
+//! own for such work, which the runtime waits for when it ends: at a shutdown, too, a command has its time, and
+//! nothing of it is left behind.
 
 use std::ffi::OsString;
 use std::io;
 use std::mem;
 use std::os::unix::ffi::OsStringExt;
-use std::process::Stdio;
-use std::time::Duration;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use restreamer_core::{CloseCause, CloseKind};
 use tokio::io::AsyncReadExt;
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::time::Instant;
+use tokio::process::{ChildStderr, ChildStdout};
 
 use super::{READ_BYTES, Sink};
 use crate::url::{self, UrlError};
@@ -96,10 +99,12 @@ impl Place {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()?;
-        let pid = child.id().and_then(|pid| libc::pid_t::try_from(pid).ok());
-        match (pid, child.stdout.take(), child.stderr.take()) {
-            (Some(pid), Some(stdout), Some(stderr)) => {
-                Ok((Group { pid, child: Some(child) }, stdout, stderr))
+        let pipes = (child.stdout.take(), child.stderr.take());
+        let pid = libc::pid_t::try_from(child.id()).expect("the system gave it out as one");
+        let group = Group { pid, child: Some(child) };
+        match pipes {
+            (Some(stdout), Some(stderr)) => {
+                Ok((group, ChildStdout::from_std(stdout)?, ChildStderr::from_std(stderr)?))
             }
             _ => Err(io::Error::other("it has no standard output")),
         }
@@ -149,32 +154,31 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let Some(child) = self.child.take() else { return };
-        let ending = Ending { pid: self.pid, child: Some(child) };
+        let ending = Ending { pid: self.pid, child };
         ending.signal(libc::SIGTERM);
-        // Without a runtime there is no time to wait in: dropping `ending` kills at once.
+        // Without a runtime there is no thread to wait on: dropping `ending` kills at once.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(ending.finish());
+            runtime.spawn_blocking(|| ending.finish());
         }
     }
 }
 
-/// A group that has been asked to end. Killed when dropped.
+/// A group that has been asked to end. Killed when dropped, and its leader waited for.
 ///
 /// As long as the command has not been waited for, its number, which is the group's, belongs to nobody else.
 struct Ending {
     pid: libc::pid_t,
-    child: Option<Child>,
+    child: Child,
 }
 
 impl Ending {
-    async fn finish(mut self) {
-        if exited_within(self.pid, GRACE).await.is_some() {
-            tokio::time::sleep(GROUP_GRACE).await;
+    fn finish(self) {
+        let until = Instant::now() + GRACE;
+        while exit_of(self.pid).is_none() && Instant::now() < until {
+            thread::sleep(LOOK_EVERY);
         }
-        self.signal(libc::SIGKILL);
-        if let Some(mut child) = self.child.take() {
-            // Nothing is left to be done about an error.
-            let _ = child.wait().await;
+        if exit_of(self.pid).is_some() {
+            thread::sleep(GROUP_GRACE);
         }
     }
 
@@ -186,9 +190,9 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        if self.child.is_some() {
-            self.signal(libc::SIGKILL);
-        }
+        self.signal(libc::SIGKILL);
+        // Nothing is left to be done about an error.
+        let _ = self.child.wait();
     }
 }
 

@@ -84,18 +84,19 @@ impl Collector for Streams {
             let rows = streams.iter().map(|stream| metric(kind, &[("stream", &stream.label)], read(stream)));
             families.push(family(name, kind, help, rows.collect()));
         }
-        let sources =
-            || streams.iter().flat_map(|stream| stream.sources.iter().map(move |source| (stream, source)));
+        let sources = || streams.iter().flat_map(|stream| by_url(stream).map(move |source| (stream, source)));
         for (name, kind, help, read) in OF_SOURCES {
-            let rows = sources().map(|(stream, source)| {
-                metric(kind, &[("stream", &stream.label), ("url", &source.label)], read(source))
+            let rows = sources().map(|(stream, (url, sources))| {
+                let values = sources.into_iter().map(read);
+                let value = if kind == GAUGE { values.max().unwrap_or(0) } else { values.sum() };
+                metric(kind, &[("stream", &stream.label), ("url", url)], value)
             });
             families.push(family(name, kind, help, rows.collect()));
         }
-        let oddities = sources().flat_map(|(stream, source)| {
+        let oddities = sources().flat_map(|(stream, (url, sources))| {
             Oddity::ALL.map(|oddity| {
-                let labels = [("stream", &*stream.label), ("url", &*source.label), ("kind", oddity.as_str())];
-                metric(COUNTER, &labels, source.odd(oddity).now())
+                let labels = [("stream", &*stream.label), ("url", url), ("kind", oddity.as_str())];
+                metric(COUNTER, &labels, sources.iter().map(|source| source.odd(oddity).now()).sum())
             })
         });
         let help = "What a source did beside delivering: datagrams lost, cut or foreign, by kind.";
@@ -123,6 +124,17 @@ impl Collector for Streams {
         families.retain(|family| !family.get_metric().is_empty());
         families
     }
+}
+
+/// The sources of a stream by their label: those that differ in user and password only are one series, as a series
+/// may not come twice.
+fn by_url(stream: &StreamCounters) -> impl Iterator<Item = (&str, Vec<&SourceCounters>)> {
+    let sources = &stream.sources;
+    let first = |index: usize| sources[..index].iter().all(|source| source.label != sources[index].label);
+    (0..sources.len()).filter(move |index| first(*index)).map(|index| {
+        let label = &*sources[index].label;
+        (label, sources.iter().filter(|source| &*source.label == label).collect())
+    })
 }
 
 /// What the packets themselves are like.
@@ -201,4 +213,43 @@ fn metric(kind: MetricType, labels: &[(&str, &str)], value: u64) -> Metric {
         metric.set_counter(counter);
     }
     metric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LogTarget;
+    use crate::log::Log;
+    use restreamer_io::route::StreamId;
+
+    #[test]
+    fn sources_with_one_label_are_one_series() {
+        let observe =
+            Observe::new([("/a.ts", ["http://a/", "http://b/", "http://a/"]), ("/b.ts", ["http://a/"; 3])]);
+        let sources = &observe.stream(StreamId(0)).sources;
+        for (source, packets) in sources.iter().zip([1, 10, 100]) {
+            source.packets_received.add(packets);
+            source.connected.set(1);
+        }
+        let log = Log::open(&LogTarget::File("/dev/null".into())).unwrap();
+        let text = (metrics(observe, log.handle()).render)();
+        let text = String::from_utf8(text).unwrap();
+        let mut series: Vec<_> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.rsplit_once(' ').unwrap().0)
+            .collect();
+        for row in [
+            r#"streaming_packets_received{stream="/a.ts",url="http://a/"} 101"#,
+            r#"streaming_packets_received{stream="/a.ts",url="http://b/"} 10"#,
+            r#"streaming_source_connected{stream="/a.ts",url="http://a/"} 1"#,
+            r#"streaming_source_connected{stream="/b.ts",url="http://a/"} 0"#,
+        ] {
+            assert!(text.lines().any(|line| line == row), "{row}\n{text}");
+        }
+        let rows = series.len();
+        series.sort_unstable();
+        series.dedup();
+        assert_eq!(series.len(), rows, "no series comes twice");
+    }
 }

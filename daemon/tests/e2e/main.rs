@@ -4,6 +4,7 @@
 //! (ffmpeg, VLC, GStreamer, socat) says `SKIPPED` on standard error where that is missing. Nothing here waits a fixed
 //! time for something to have happened: there is a condition, and a deadline.
 
+mod control;
 mod demo;
 mod kit;
 mod players;

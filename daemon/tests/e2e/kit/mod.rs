@@ -1,5 +1,6 @@
 //! What all tests here are made of: the server, sources, viewers, and what a viewer recorded.
 
+mod crowd;
 pub(crate) mod http;
 mod process;
 mod recording;
@@ -12,6 +13,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub(crate) use crowd::Crowd;
 pub(crate) use process::{Process, run, run_command, signal};
 pub(crate) use recording::Recording;
 pub(crate) use server::Server;

@@ -14,15 +14,16 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use restreamer_core::AccessCounts;
 use restreamer_io::api::Metrics;
 use restreamer_io::ingest::Oddity;
+use restreamer_io::notify::Notifier;
 use restreamer_io::observe::{Analysis, EndReason, Observe, SourceCounters, StreamCounters};
 
 use crate::log::LogHandle;
 
 /// What `prometheus` resources answer with.
-pub fn metrics(observe: Arc<Observe>, log: LogHandle) -> Metrics {
+pub fn metrics(observe: Arc<Observe>, notifier: Arc<Notifier>, log: LogHandle) -> Metrics {
     let registry = Registry::new();
     let collectors: [Box<dyn Collector>; 2] =
-        [Box::new(ProcessCollector::for_self()), Box::new(Streams { observe, log })];
+        [Box::new(ProcessCollector::for_self()), Box::new(Streams { observe, notifier, log })];
     for collector in collectors {
         registry.register(collector).expect("no two collectors describe the same metric");
     }
@@ -68,6 +69,7 @@ const OF_SOURCES: [(&str, MetricType, &str, Read<SourceCounters>); 3] = [
 /// All numbers of all streams.
 struct Streams {
     observe: Arc<Observe>,
+    notifier: Arc<Notifier>,
     log: LogHandle,
 }
 
@@ -120,6 +122,9 @@ impl Collector for Streams {
         let dropped = vec![metric(COUNTER, &[], self.log.lines_dropped())];
         let help = "Log lines dropped because their sink did not keep up.";
         families.push(family("restreamer_log_lines_dropped_total", COUNTER, help, dropped));
+        let dropped = vec![metric(COUNTER, &[], self.notifier.dropped())];
+        let help = "Notifications dropped because their server did not keep up.";
+        families.push(family("restreamer_notifications_dropped_total", COUNTER, help, dropped));
         // The encoder refuses a family without rows, and with it everything after it.
         families.retain(|family| !family.get_metric().is_empty());
         families
@@ -232,7 +237,7 @@ mod tests {
             source.connected.set(1);
         }
         let log = Log::open(&LogTarget::File("/dev/null".into())).unwrap();
-        let text = (metrics(observe, log.handle()).render)();
+        let text = (metrics(observe, Notifier::new([]), log.handle()).render)();
         let text = String::from_utf8(text).unwrap();
         let mut series: Vec<_> = text
             .lines()

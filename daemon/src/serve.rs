@@ -175,7 +175,7 @@ fn engine_of(config: &Config, log: &LogHandle) -> Result<Arc<Engine>, ServeError
         channels: registry.clone(),
         gate,
         observe: Arc::clone(&observe),
-        metrics: metrics::metrics(Arc::clone(&observe), log.clone()),
+        metrics: metrics::metrics(Arc::clone(&observe), Arc::clone(&notifier), log.clone()),
         wall: SystemTime::now,
     })
     .map_err(ServeError::Duplicate)?;

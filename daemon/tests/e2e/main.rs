@@ -7,6 +7,7 @@
 mod control;
 mod demo;
 mod kit;
+mod notifications;
 mod players;
 mod sources;
 mod startup;

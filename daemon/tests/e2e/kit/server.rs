@@ -205,6 +205,19 @@ impl Server {
         Ended { code, log }
     }
 
+    /// A size from its status (proc_pid_status(5)), in bytes.
+    pub(crate) fn memory(&self, row: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let mut rows = status.lines().filter_map(|line| line.strip_prefix(row)?.strip_prefix(':'));
+        let size = rows.next().unwrap().trim().strip_suffix(" kB").unwrap();
+        size.parse::<u64>().unwrap() << 10
+    }
+
+    /// The descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+    }
+
     /// The processor time it has used, in seconds.
     pub(crate) fn processor_seconds(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();

@@ -6,6 +6,7 @@
 
 mod control;
 mod demo;
+mod documents;
 mod kit;
 mod notifications;
 mod players;

@@ -1,8 +1,9 @@
 //! Where lines end up, and the thread that takes them there.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -97,6 +98,9 @@ impl Sink {
     }
 }
 
+/// Opens a log file at its end. A FIFO is opened for reading too: it opens at once then, and does not break when
+/// its reader leaves, however long there is none (fifo(7)).
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    let is_fifo = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    OpenOptions::new().read(is_fifo).append(true).create(true).open(path)
 }

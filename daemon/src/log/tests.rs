@@ -199,6 +199,19 @@ fn a_full_disk_costs_lines_and_counts_them() {
     assert_eq!(log.handle().lines_dropped(), 3);
 }
 
+/// Opening it for writing alone waits for a reader, for ever.
+#[test]
+fn a_fifo_that_nobody_reads_is_opened_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("log");
+    let name = std::ffi::CString::new(fifo.to_str().unwrap()).unwrap();
+    // SAFETY: the name is a C string that outlives the call.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    logged(&fifo, |_| tracing::info!("first"));
+    let mut lines = BufReader::new(File::open(&fifo).unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("first"));
+}
+
 #[test]
 fn a_file_that_cannot_be_opened_is_an_error_at_once() {
     let error = Log::open(&LogTarget::File("/nonexistent/log".into())).unwrap_err();

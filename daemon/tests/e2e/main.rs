@@ -8,6 +8,7 @@ mod control;
 mod demo;
 mod documents;
 mod kit;
+mod logs;
 mod notifications;
 mod players;
 mod sources;

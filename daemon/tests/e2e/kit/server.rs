@@ -22,7 +22,7 @@ pub(crate) struct Server {
     process: Process,
     log: Arc<Log>,
     address: SocketAddr,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// What it has logged so far.
@@ -65,6 +65,16 @@ impl Server {
         Server::launch(&mut command, directory)
     }
 
+    /// The same with a log that nobody can follow here. It listens on a port that was free a moment ago.
+    pub(crate) fn start_unheard(directory: TempDir, mut config: Value) -> Server {
+        let address = SocketAddr::from(([127, 0, 0, 1], super::free_port()));
+        config["listen"] = json!(address.to_string());
+        Server::configure(directory.path(), config);
+        let server = Server::spawn(&mut Server::command(), directory, address);
+        super::wait_until("it listens", || http::connect(address).is_ok());
+        server
+    }
+
     /// Writes a configuration for a server in `directory`.
     pub(crate) fn configure(directory: &Path, mut config: Value) {
         let listen = config["listen"].take();
@@ -88,6 +98,13 @@ impl Server {
 
     /// Starts it in `directory` and waits until it listens.
     pub(crate) fn launch(command: &mut Command, directory: TempDir) -> Server {
+        let mut server = Server::spawn(command, directory, SocketAddr::from(([127, 0, 0, 1], 0)));
+        let line = server.wait_for_event("listening");
+        server.address = line["address"].as_str().unwrap().parse().unwrap();
+        server
+    }
+
+    fn spawn(command: &mut Command, directory: TempDir, address: SocketAddr) -> Server {
         let mut process = Process::start(command.current_dir(directory.path()).stdout(Stdio::piped()));
         let log = Arc::<Log>::default();
         let lines = BufReader::new(process.child().stdout.take().unwrap()).lines();
@@ -102,11 +119,7 @@ impl Server {
                 log.grown.notify_all();
             }
         });
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server { process, log, address: nowhere, _directory: directory };
-        let line = server.wait_for_event("listening");
-        server.address = line["address"].as_str().unwrap().parse().unwrap();
-        server
+        Server { process, log, address, directory }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -119,6 +132,11 @@ impl Server {
 
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Where it was started.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// What it has written to standard error.

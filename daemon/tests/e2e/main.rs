@@ -11,5 +11,6 @@ mod kit;
 mod logs;
 mod notifications;
 mod players;
+mod secrets;
 mod sources;
 mod startup;

@@ -1,6 +1,5 @@
 //! Servers that are told what happens here, and do not all listen.
 
-use std::io::Write;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -64,9 +63,7 @@ fn visit(server: &Server) {
 #[test]
 fn a_server_that_never_answers_delays_nobody_and_costs_no_memory() {
     let deaf = Deaf::start();
-    let polite = Origin::http(|mut stream, _| {
-        let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
-    });
+    let polite = Origin::answering("HTTP/1.1 204 No Content\r\n\r\n");
     let remote = format!("file://{}", kit::clip().display());
     let server = Server::start(json!({
         "fullconnections": 1,

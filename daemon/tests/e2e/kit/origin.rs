@@ -1,6 +1,6 @@
 //! A server in front of the one under test: an upstream, or one that wants to be notified.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -55,6 +55,19 @@ impl Origin {
         });
         origin.requests = requests;
         origin
+    }
+
+    /// Gives every request the same answer, and closes the connection.
+    pub(crate) fn answering(answer: impl Into<Vec<u8>>) -> Origin {
+        let answer = answer.into();
+        Origin::http(move |mut stream, _| {
+            // The other side may have seen enough.
+            let _ = stream.write_all(&answer);
+        })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use super::wait_until;
 
@@ -13,6 +14,7 @@ pub(crate) struct Process {
     name: String,
     child: Child,
     errors: Arc<Mutex<Vec<u8>>>,
+    listening: JoinHandle<()>,
 }
 
 impl Process {
@@ -25,7 +27,7 @@ impl Process {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         let errors = Arc::<Mutex<Vec<u8>>>::default();
         let mut pipe = child.stderr.take().unwrap();
-        std::thread::spawn({
+        let listening = std::thread::spawn({
             let errors = Arc::clone(&errors);
             move || {
                 let mut buffer = [0; 4096];
@@ -34,7 +36,7 @@ impl Process {
                 }
             }
         });
-        Process { name, child, errors }
+        Process { name, child, errors, listening }
     }
 
     pub(crate) fn child(&mut self) -> &mut Child {
@@ -54,6 +56,12 @@ impl Process {
     pub(crate) fn end(&mut self) -> ExitStatus {
         wait_until(&format!("{} ends", self.name), || self.has_ended());
         self.child.wait().unwrap()
+    }
+
+    /// Waits until nobody has its standard error open any more; all that it said there.
+    fn last_errors(&self) -> String {
+        wait_until(&format!("{} has nothing more to say", self.name), || self.listening.is_finished());
+        self.errors()
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -124,5 +132,5 @@ pub(crate) fn run_command(command: &mut Command) -> Output {
     });
     let status = process.end();
     let stdout = reading.join().unwrap();
-    Output { status, stdout, stderr: process.errors() }
+    Output { status, stdout, stderr: process.last_errors() }
 }

@@ -28,6 +28,7 @@ pub mod event;
 pub mod framer;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+pub mod intake;
 pub mod playout;
 pub mod policy;
 pub mod quality;
@@ -51,6 +52,7 @@ pub use assembly::SEGMENT_BYTES_MAX;
 pub use cause::{CloseCause, CloseKind};
 pub use event::StreamEvent;
 pub use framer::{Framer, FramerStats, PacketForm};
+pub use intake::{Demand, Intake, Patience};
 pub use policy::{Join, Policy, Slow};
 pub use quality::QualityCounts;
 pub use ring::{Ring, RingLimits};

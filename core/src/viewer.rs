@@ -32,6 +32,8 @@ pub struct Viewer {
     skips: u32,
     /// The least it lagged since it joined, rounded up; zero once it has skipped.
     join_lag_ms: u32,
+    /// It had to skip, and has not been sent everything since.
+    has_fallen_behind: bool,
 }
 
 const _: () = assert!(size_of::<Viewer>() <= 64, "a viewer costs at most 64 bytes");
@@ -108,6 +110,7 @@ impl Viewer {
         if self.torn.is_some() || self.is_placed() && self.sequence < ring.next() {
             Read::Ready
         } else {
+            self.has_fallen_behind &= !self.is_placed();
             Read::Idle
         }
     }
@@ -172,6 +175,12 @@ impl Viewer {
             Some(segment) if self.phase != Phase::Joining => newest.saturating_since(segment.at),
             _ => Duration::ZERO,
         }
+    }
+
+    /// The oldest segment that it has not taken, or waits for, if it keeps up: it never had to skip, or it has been
+    /// sent everything since.
+    pub fn wanted(&self) -> Option<u64> {
+        (self.is_placed() && !self.has_fallen_behind).then_some(self.sequence)
     }
 
     /// Whether it waits no longer for a place to begin.
@@ -244,6 +253,7 @@ impl Viewer {
             self.skips = self.skips.saturating_add(1);
             self.packets_skipped += skipped;
             self.join_lag_ms = 0;
+            self.has_fallen_behind = true;
             self.place(ring, sequence);
         }
     }

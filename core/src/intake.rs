@@ -1,0 +1,140 @@
+//! When a source is read: how long it may be left alone between two reads.
+//!
+//! There are two reasons to leave it alone. *Nobody watches*: then several arrivals are taken with one read, and what
+//! waits meanwhile waits no longer than the flush interval. Or *the ring is about to lose what viewers still want*,
+//! because the source delivers faster than anything that is live; then the source waits for them. The second is
+//! bounded: however viewers behave, a source is never held below [`HELD_RATE_MIN`], which no live stream reaches.
+
+use crate::ring::Ring;
+use crate::time::{Duration, Instant};
+use crate::ts::PACKET_BYTES;
+
+/// Bytes per second that a source is always let deliver, whatever viewers do (0.5 Gbit/s). Holding a source
+/// means that bytes stay in the ring for up to as long as this rate takes to fill it.
+pub const HELD_RATE_MIN: u64 = 64 << 20;
+
+/// Bytes that may pile up in the kernel during a rest, of sources that wait for us.
+pub const REST_BYTES_MAX: usize = 32 << 10;
+/// The same of sources that do not wait, as a part of the kernel's buffer: room for bursts.
+const REST_BUFFER_PART: usize = 8;
+/// A source is held when no more room is left in the ring than this part of it: what is read while the news of a
+/// viewer's place are under way has to fit.
+const HOLD_BYTES_PART: u64 = 8;
+/// The rate of a source is measured over at least this long.
+const RATE_WINDOW: Duration = Duration::from_millis(200);
+/// A rest shorter than the flush interval divided by this is not worth a timer.
+const REST_PARTS_MAX: u32 = 4;
+
+/// What happens to the bytes of a source that is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// They wait where they are: TCP, pipes.
+    Waits,
+    /// The kernel holds so many and drops what comes after: datagrams.
+    Buffered(usize),
+}
+
+/// Who is there to take what a source delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Nobody watches.
+    Nobody,
+    /// Somebody does. `wanted` is the oldest segment that a viewer who keeps up has not taken, where that is known;
+    /// see [`Viewer::wanted`](crate::Viewer::wanted).
+    Viewers {
+        /// Its sequence number.
+        wanted: Option<u64>,
+    },
+}
+
+/// The rhythm in which one connection to a source is read.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    latency: Duration,
+    window_at: Option<Instant>,
+    window_bytes: u64,
+    /// Bytes per second, in the last window; `None` until there was one.
+    rate: Option<u64>,
+    read_at: Instant,
+}
+
+impl Intake {
+    /// Of a connection that has delivered nothing; bytes may wait for `latency` to be sent together.
+    pub fn new(latency: Duration) -> Self {
+        Intake { latency, window_at: None, window_bytes: 0, rate: None, read_at: Instant::ORIGIN }
+    }
+
+    /// So many bytes were read.
+    pub fn handle_read(&mut self, now: Instant, bytes: usize) {
+        self.read_at = now;
+        let Some(window_at) = self.window_at else {
+            self.window_at = Some(now);
+            return;
+        };
+        self.window_bytes += bytes as u64;
+        let window = now.saturating_since(window_at);
+        if window >= RATE_WINDOW {
+            let rate = u128::from(self.window_bytes) * 1_000_000_000 / window.as_nanos();
+            self.rate = Some(u64::try_from(rate).unwrap_or(u64::MAX));
+            self.window_at = Some(now);
+            self.window_bytes = 0;
+        }
+    }
+
+    /// Until when the source is left alone, unless the demand changes before; `None`: it may be read.
+    pub fn rest(&self, now: Instant, ring: &Ring, demand: Demand, patience: Patience) -> Option<Instant> {
+        match (demand, patience) {
+            (Demand::Nobody, _) => self.pause(patience),
+            (Demand::Viewers { wanted: Some(wanted) }, Patience::Waits) => held_until(ring, wanted),
+            (Demand::Viewers { .. }, _) => None,
+        }
+        .filter(|&until| until > now)
+    }
+
+    /// When a source that nobody watches is read again. Sources with the same rhythm are read at the same moments,
+    /// so that many of them cost one wake-up.
+    fn pause(&self, patience: Patience) -> Option<Instant> {
+        let room = match patience {
+            Patience::Waits => REST_BYTES_MAX,
+            Patience::Buffered(bytes) => bytes / REST_BUFFER_PART,
+        };
+        let rate = u128::from(self.rate?);
+        let piles_up = |rest: &Duration| rate * rest.as_nanos() / 1_000_000_000;
+        let parts = (0..).map(|power| 1 << power).take_while(|&parts| parts <= REST_PARTS_MAX);
+        let rest = parts.map(|parts| self.latency / parts).find(|rest| piles_up(rest) <= room as u128)?;
+        let step = u64::try_from(rest.as_nanos()).ok().filter(|&nanos| nanos > 0)?;
+        Some(Instant::from_nanos((self.read_at.as_nanos() / step).saturating_add(1).saturating_mul(step)))
+    }
+}
+
+/// Whether a ring is overwritten so fast that its source may have to wait for viewers. Only then need anybody find
+/// out what they want.
+pub fn is_rushed(ring: &Ring) -> bool {
+    let ends = ring.get(ring.first()).zip(ring.newest());
+    ring.bytes() > ring.limits().bytes_max / 2
+        && ends.is_some_and(|(first, last)| last.at.saturating_since(first.at) < hold_max(ring))
+}
+
+/// Until when a source waits for the viewer who wants the segment `wanted` and those after it; `None` when there is
+/// room for more without it.
+///
+/// Segments age from their arrival on, so the wait for all viewers together is bounded, and a ring that spans more
+/// time than that, as that of a live stream does, holds nobody up.
+fn held_until(ring: &Ring, wanted: u64) -> Option<Instant> {
+    let segment = ring.get(wanted)?;
+    let untaken = (ring.packets_pushed() - ring.packets_before(wanted)) * PACKET_BYTES as u64;
+    (untaken > untaken_max(ring)).then(|| segment.at + hold_max(ring))
+}
+
+/// Bytes that a viewer who keeps up may leave in the ring before its source is held.
+fn untaken_max(ring: &Ring) -> u64 {
+    let bytes_max = ring.limits().bytes_max as u64;
+    bytes_max - bytes_max / HOLD_BYTES_PART
+}
+
+/// How long a segment is kept for viewers who want it when the ring has no room: as long as [`HELD_RATE_MIN`]
+/// takes to fill the ring again.
+fn hold_max(ring: &Ring) -> Duration {
+    let nanos = u128::from(untaken_max(ring)) * 1_000_000_000 / u128::from(HELD_RATE_MIN);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}

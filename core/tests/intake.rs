@@ -1,0 +1,207 @@
+//! When a source is read again: rests that nobody notices, and holds that nobody can abuse.
+
+use proptest::prelude::*;
+use restreamer_core::intake::{HELD_RATE_MIN, REST_BYTES_MAX, is_rushed};
+use restreamer_core::testing::Reel;
+use restreamer_core::{Demand, Duration, Instant, Intake, Patience, Policy, Read, Ring, RingLimits, Viewer};
+
+const LATENCY: Duration = Duration::from_millis(20);
+const PACKET: usize = 188;
+/// Packets of a segment in these tests, near to what a full one has.
+const SEGMENT_PACKETS: usize = 340;
+
+fn millis(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+/// An intake that has read a source of `rate` bytes per second for two seconds, once per millisecond; the last read
+/// was at 2 s.
+fn intake_of(rate: usize) -> Intake {
+    let mut intake = Intake::new(LATENCY);
+    (0..=2_000).for_each(|ms| intake.handle_read(millis(ms), rate / 1_000));
+    intake
+}
+
+/// How long a source of `rate` bytes per second rests, in milliseconds, when nobody watches.
+fn rest_of(rate: usize, patience: Patience) -> Option<u128> {
+    let ring = Ring::new(RingLimits::default());
+    let until = intake_of(rate).rest(millis(2_000), &ring, Demand::Nobody, patience);
+    until.map(|until| until.saturating_since(millis(2_000)).as_millis())
+}
+
+#[test]
+fn nobodys_source_rests_for_the_flush_interval_or_less_if_much_would_pile_up() {
+    let piles_up_in = |ms: usize| REST_BYTES_MAX * 1_000 / ms;
+    for (rate, rest) in [
+        (500_000, Some(20)),
+        (piles_up_in(20), Some(20)),
+        (piles_up_in(19), Some(10)),
+        (piles_up_in(9), Some(5)),
+        (piles_up_in(4), None),
+        (1_000_000_000, None),
+    ] {
+        assert_eq!(rest_of(rate, Patience::Waits), rest, "{rate} bytes per second");
+    }
+}
+
+#[test]
+fn datagrams_never_fill_more_than_a_part_of_the_kernels_buffer_during_a_rest() {
+    for (buffer, rest) in
+        [(200_000, Some(20)), (80_000, Some(20)), (79_000, Some(10)), (19_000, None), (0, None)]
+    {
+        assert_eq!(rest_of(500_000, Patience::Buffered(buffer)), rest, "{buffer} bytes");
+    }
+}
+
+#[test]
+fn a_source_whose_rate_is_not_known_yet_does_not_rest() {
+    let (mut intake, ring) = (Intake::new(LATENCY), Ring::new(RingLimits::default()));
+    for ms in 0..200 {
+        let rest = intake.rest(millis(ms), &ring, Demand::Nobody, Patience::Waits);
+        assert_eq!(rest, None, "after {ms} ms");
+        intake.handle_read(millis(ms), 500);
+    }
+}
+
+#[test]
+fn sources_of_one_rhythm_are_read_at_the_same_moments() {
+    let ring = Ring::new(RingLimits::default());
+    for nanos in [2_000_000_000, 2_000_000_001, 2_013_456_789, 2_019_999_999] {
+        let mut intake = intake_of(500_000);
+        let now = Instant::from_nanos(nanos);
+        intake.handle_read(now, 100);
+        assert_eq!(intake.rest(now, &ring, Demand::Nobody, Patience::Waits), Some(millis(2_020)));
+    }
+}
+
+#[test]
+fn a_viewer_ends_the_rest() {
+    let (intake, ring) = (intake_of(500_000), Ring::new(RingLimits::default()));
+    let watched = Demand::Viewers { wanted: None };
+    assert_eq!(intake.rest(millis(2_000), &ring, watched, Patience::Waits), None);
+}
+
+/// A source without a pace of its own, a small ring, and viewers who read at some rate.
+struct Stage {
+    reel: Reel,
+    ring: Ring,
+    intake: Intake,
+    now: Instant,
+    viewers: Vec<Player>,
+}
+
+struct Player {
+    viewer: Viewer,
+    /// Bytes per second that its socket takes.
+    rate: u64,
+    allowance: u64,
+}
+
+impl Stage {
+    fn new(rates: &[u64]) -> Self {
+        let limits = RingLimits { bytes_max: 1 << 20, ..RingLimits::default() };
+        let viewers = rates.iter().map(|&rate| Player { viewer: Viewer::new(), rate, allowance: 0 });
+        Stage {
+            reel: Reel::new(),
+            ring: Ring::new(limits),
+            intake: Intake::new(LATENCY),
+            now: Instant::ORIGIN,
+            viewers: viewers.collect(),
+        }
+    }
+
+    /// For so long, in steps of 0.1 ms: the source delivers up to `rate` bytes per second as far as it is read, and
+    /// the viewers take what they can. Answers how many bytes were read.
+    fn run(&mut self, duration: Duration, rate: u64) -> u64 {
+        let (mut read, mut due) = (0, 0);
+        let step = Duration::from_micros(100);
+        for _ in 0..duration.as_micros() / step.as_micros() {
+            self.now += step;
+            due += rate * 100 / 1_000_000;
+            while read + (SEGMENT_PACKETS * PACKET) as u64 <= due && !self.is_held() {
+                let is_access = self.reel.frames().len().is_multiple_of(8);
+                self.ring.push(self.reel.segment(self.now, SEGMENT_PACKETS as u64, is_access));
+                read += (SEGMENT_PACKETS * PACKET) as u64;
+                self.play(step / 20);
+            }
+            self.play(step);
+        }
+        read
+    }
+
+    fn play(&mut self, time: Duration) {
+        for player in &mut self.viewers {
+            player.allowance += player.rate * time.as_nanos() as u64 / 1_000_000_000;
+            if player.viewer.read(&self.ring, &Policy::default()) == Read::Ready {
+                let offered: usize = player.viewer.pieces(&self.ring).map(<[u8]>::len).sum();
+                let taken = player.allowance.min(offered as u64);
+                player.viewer.advance(taken as usize, &self.ring);
+                player.allowance -= taken;
+            }
+            player.allowance = player.allowance.min(1 << 20);
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        let wanted = self.viewers.iter().filter_map(|player| player.viewer.wanted());
+        let wanted = wanted.filter(|&wanted| wanted >= self.ring.first()).min();
+        let wanted = wanted.filter(|_| is_rushed(&self.ring));
+        let demand = Demand::Viewers { wanted };
+        self.intake.rest(self.now, &self.ring, demand, Patience::Waits).is_some()
+    }
+
+    fn skips(&self, viewer: usize) -> u32 {
+        self.viewers[viewer].viewer.stats().skips
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const UNPACED: u64 = 1_000_000_000;
+
+#[test]
+fn a_viewer_who_is_slower_than_the_source_but_quick_loses_nothing() {
+    let mut stage = Stage::new(&[2 * HELD_RATE_MIN]);
+    let read = stage.run(SECOND, UNPACED);
+    assert_eq!(stage.skips(0), 0);
+    assert!(read > HELD_RATE_MIN * 3 / 2, "{read} bytes");
+}
+
+#[test]
+fn a_stuck_viewer_holds_a_source_once_and_not_again() {
+    let mut stage = Stage::new(&[0]);
+    let read = stage.run(SECOND, UNPACED);
+    assert!(read > UNPACED * 95 / 100, "{read} bytes");
+}
+
+#[test]
+fn slow_viewers_hold_a_source_no_lower_than_the_least_rate() {
+    for rate in [1 << 10, 1 << 20, 16 << 20, HELD_RATE_MIN - 1] {
+        let mut stage = Stage::new(&[rate; 20]);
+        let read = stage.run(SECOND, UNPACED);
+        assert!(read > HELD_RATE_MIN * 9 / 10, "{read} bytes with viewers of {rate} bytes per second");
+    }
+}
+
+#[test]
+fn a_viewer_who_had_to_skip_holds_nobody_up_until_he_has_caught_up() {
+    let mut stage = Stage::new(&[HELD_RATE_MIN / 4]);
+    stage.run(SECOND, UNPACED);
+    assert!(stage.skips(0) > 0);
+    assert_eq!(stage.viewers[0].viewer.wanted(), None);
+    stage.run(SECOND, HELD_RATE_MIN / 8);
+    assert!(stage.viewers[0].viewer.wanted().is_some());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    /// Whatever viewers do: what is slower than the least rate comes in as if they were not there.
+    #[test]
+    fn a_live_source_is_never_held(
+        rate in HELD_RATE_MIN / 64..HELD_RATE_MIN * 9 / 10,
+        viewers in prop::collection::vec(0..2 * HELD_RATE_MIN, 0..6),
+    ) {
+        let alone = Stage::new(&[]).run(SECOND, rate);
+        prop_assert_eq!(Stage::new(&viewers).run(SECOND, rate), alone);
+    }
+}

@@ -5,18 +5,20 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use restreamer_core::{
-    Availability, CloseCause, ConnId, Input, Instant, Operator, Output, Stream, StreamConfig, StreamEvent,
+    Availability, CloseCause, ConnId, Duration, Input, Instant, Intake, Operator, Output, Patience, Stream,
+    StreamConfig, StreamEvent,
 };
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::ingest::{self, Note, Sink, Source};
+use crate::ingest::{self, Note, RestingNet, Sink, Source};
 use crate::journal::Event;
 use crate::net::Net;
 use crate::observe::{Analysis, Observe, StreamCounters};
@@ -116,6 +118,7 @@ struct Core {
     published: Arc<Published>,
     observe: Arc<Observe>,
     id: StreamId,
+    latency: Duration,
 }
 
 struct Inner {
@@ -129,6 +132,9 @@ struct Inner {
 struct Tap {
     conn: ConnId,
     source: usize,
+    intake: Intake,
+    /// Whether its socket is read without being told that there is something.
+    is_resting: Arc<AtomicBool>,
     core: Arc<Core>,
 }
 
@@ -138,7 +144,13 @@ impl Sink for Tap {
     }
 
     fn data(&mut self, chunk: &[u8]) {
-        self.core.handle(Input::Data(self.conn, chunk));
+        let now = self.core.handle(Input::Data(self.conn, chunk));
+        self.intake.handle_read(now, chunk.len());
+    }
+
+    async fn ready(&mut self, patience: Patience) {
+        let is_resting = self.core.published.rest(self.core.clock, &self.intake, patience).await;
+        self.is_resting.store(is_resting, Ordering::Relaxed);
     }
 
     fn note(&mut self, note: Note) {
@@ -169,6 +181,7 @@ impl Core {
             published: channel.published,
             observe: channel.observe,
             id: channel.id,
+            latency: channel.config.latency,
         }
     }
 
@@ -180,8 +193,8 @@ impl Core {
         self.observe.stream(self.id)
     }
 
-    /// One input, and every output that does not need the task.
-    fn handle(&self, input: Input<'_>) {
+    /// One input, and every output that does not need the task; answers the time of it.
+    fn handle(&self, input: Input<'_>) -> Instant {
         let now = self.clock.now();
         let mut inner = self.lock();
         if let Some(journal) = self.observe.journal() {
@@ -228,6 +241,7 @@ impl Core {
         if is_news {
             self.published.announce();
         }
+        now
     }
 
     /// Opens and closes connections as ordered; answers whether there was an order.
@@ -242,8 +256,10 @@ impl Core {
         for order in orders {
             match order {
                 Output::Connect { conn, source } => {
-                    let (net, sources) = (net.clone(), Arc::clone(sources));
-                    let mut tap = Tap { conn, source, core: Arc::clone(self) };
+                    let (is_resting, sources) = (Arc::new(AtomicBool::new(false)), Arc::clone(sources));
+                    let net = RestingNet::new(net.clone(), Arc::clone(&is_resting));
+                    let intake = Intake::new(self.latency);
+                    let mut tap = Tap { conn, source, intake, is_resting, core: Arc::clone(self) };
                     let connection = async move { ingest::run(&net, &sources[source], &mut tap).await };
                     connections.push((conn, Box::pin(connection)));
                 }

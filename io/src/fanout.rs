@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use restreamer_core::ts::PACKET_BYTES;
-use restreamer_core::{Availability, Instant, Policy, Ring};
+use restreamer_core::{Availability, Instant, Policy, Ring, intake};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::task::coop::unconstrained;
@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::journal::Event;
 use crate::observe::{EndReason, Observe, StreamCounters};
 use crate::player::{Player, Progress};
-use crate::published::Published;
+use crate::published::{Published, Reader};
 use crate::route::StreamId;
 use crate::server::{Handover, NewViewer};
 
@@ -190,11 +190,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
     /// Serves viewers until there are none.
     async fn run(mut self, shutdown: CancellationToken) {
         let bell = Arc::clone(&self.shared.bell);
-        self.shared.published.subscribe(Arc::clone(&bell));
+        let reader = self.shared.published.subscribe(Arc::clone(&bell));
         let mut keys = Vec::new();
         loop {
             self.round(&mut keys, shutdown.is_cancelled());
-            if self.players.len() == self.free.len() && self.leave_if_empty() {
+            self.shared.published.set_wanted(&reader, self.wanted());
+            if self.players.len() == self.free.len() && self.leave_if_empty(&reader) {
                 break;
             }
             if bell.notified().now_or_never().is_some() {
@@ -346,12 +347,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
         counters.join_wait_ns.add(tally.join_wait_ns);
     }
 
+    /// The oldest segment that a viewer who keeps up has not taken; not looked for where a source has no reason to
+    /// wait for it.
+    fn wanted(&self) -> Option<u64> {
+        if !intake::is_rushed(&self.ring) {
+            return None;
+        }
+        let wanted = self.players.iter().flatten().filter_map(Player::wanted);
+        wanted.filter(|&wanted| wanted >= self.ring.first()).min()
+    }
+
     /// Answers whether the task may end: whoever arrives from now on starts a new one.
-    fn leave_if_empty(&mut self) -> bool {
+    fn leave_if_empty(&mut self, reader: &Arc<Reader>) -> bool {
         let mut inbox = self.shared.lock_inbox();
         if inbox.arrivals.is_empty() {
             inbox.is_running = false;
-            self.shared.published.unsubscribe(&self.shared.bell);
+            self.shared.published.unsubscribe(reader);
         }
         !inbox.is_running
     }

@@ -7,8 +7,9 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -67,6 +68,17 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// Where `listener` listens, with the port that the system chose if 0 was asked for.
     fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
 
+    /// Takes bytes that `stream` has received, without asking the runtime whether there are any: `WouldBlock` when
+    /// there are none, and where nothing can be taken like that.
+    fn receive(&self, _stream: &Self::Stream, _buffer: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Has `stream` wake its reader only when so many bytes wait, or its end has come, where there is a kernel.
+    fn set_wake_bytes(&self, _stream: &Self::Stream, _bytes: usize) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Bounds what the kernel holds of `stream` on its way out, bytes, where there is a kernel.
     fn set_send_buffer(&self, _stream: &Self::Stream, _bytes: usize) -> io::Result<()> {
         Ok(())
@@ -116,6 +128,26 @@ impl Net for TokioNet {
 
     fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
         listener.local_addr()
+    }
+
+    fn receive(&self, stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+        // Nonblocking, as all sockets of the runtime.
+        (&*SockRef::from(stream)).read(buffer)
+    }
+
+    fn set_wake_bytes(&self, stream: &TcpStream, bytes: usize) -> io::Result<()> {
+        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        // SAFETY: the option takes an int, which lives until the call has returned.
+        let result = unsafe {
+            libc::setsockopt(
+                stream.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVLOWAT,
+                (&raw const bytes).cast(),
+                size_of_val(&bytes) as libc::socklen_t,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     fn set_send_buffer(&self, stream: &TcpStream, bytes: usize) -> io::Result<()> {

@@ -119,6 +119,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
         self.is_blocked
     }
 
+    /// The oldest segment that it has not taken, if it keeps up.
+    pub(crate) fn wanted(&self) -> Option<u64> {
+        self.viewer.wanted()
+    }
+
     /// What it got so far.
     pub(crate) fn stats(&self) -> ViewerStats {
         self.viewer.stats()

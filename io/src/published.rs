@@ -1,10 +1,12 @@
 //! Where a stream's segments wait for their readers: one writer, any number of runtimes.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use restreamer_core::{Availability, Instant, Ring, RingLimits, Segment};
+use restreamer_core::{Availability, Demand, Instant, Intake, Patience, Ring, RingLimits, Segment};
 use tokio::sync::Notify;
+
+use crate::clock::Clock;
 
 /// The state of one stream that its readers see.
 ///
@@ -18,10 +20,21 @@ pub struct Published {
     last_packet: AtomicU64,
     /// How often all viewers were turned away.
     dismissals: AtomicU64,
-    readers: Mutex<Vec<Arc<Notify>>>,
+    readers: Mutex<Vec<Arc<Reader>>>,
+    /// Rung when a source that is left alone may be wanted again.
+    source_bell: Notify,
 }
 
 const NEVER: u64 = u64::MAX;
+const NOTHING: u64 = u64::MAX;
+
+/// Somebody who is told of every change, and says how far the viewers behind it have come.
+#[derive(Debug)]
+pub struct Reader {
+    bell: Arc<Notify>,
+    /// The oldest segment that a viewer who keeps up has not taken, or `NOTHING`.
+    wanted: AtomicU64,
+}
 
 impl Published {
     /// Nothing published yet.
@@ -32,6 +45,7 @@ impl Published {
             last_packet: AtomicU64::new(NEVER),
             dismissals: AtomicU64::new(0),
             readers: Mutex::default(),
+            source_bell: Notify::new(),
         }
     }
 
@@ -55,22 +69,58 @@ impl Published {
 
     /// Brings a reader's copy of the ring up to date.
     pub fn catch_up(&self, copy: &mut Ring) {
-        copy.catch_up(&self.ring.read().unwrap_or_else(PoisonError::into_inner));
+        copy.catch_up(&self.read_ring());
     }
 
     /// An empty copy of the ring, for a new reader.
     pub fn new_copy(&self) -> Ring {
-        Ring::new(*self.ring.read().unwrap_or_else(PoisonError::into_inner).limits())
+        Ring::new(*self.read_ring().limits())
     }
 
-    /// From now on `reader` is notified of every change.
-    pub fn subscribe(&self, reader: Arc<Notify>) {
-        self.lock_readers().push(reader);
+    /// From now on `bell` is rung for every change.
+    pub fn subscribe(&self, bell: Arc<Notify>) -> Arc<Reader> {
+        let reader = Arc::new(Reader { bell, wanted: AtomicU64::new(NOTHING) });
+        self.lock_readers().push(Arc::clone(&reader));
+        self.source_bell.notify_waiters();
+        reader
     }
 
     /// `reader` hears no more.
-    pub fn unsubscribe(&self, reader: &Arc<Notify>) {
+    pub fn unsubscribe(&self, reader: &Arc<Reader>) {
         self.lock_readers().retain(|other| !Arc::ptr_eq(other, reader));
+        self.source_bell.notify_waiters();
+    }
+
+    /// The oldest segment that a viewer behind `reader` wants; see [`Demand`].
+    pub(crate) fn set_wanted(&self, reader: &Reader, wanted: Option<u64>) {
+        let wanted = wanted.unwrap_or(NOTHING);
+        if reader.wanted.swap(wanted, Ordering::AcqRel) != wanted {
+            self.source_bell.notify_waiters();
+        }
+    }
+
+    /// Waits for as long as the source is to be left alone; answers whether it rests like this between all reads.
+    pub(crate) async fn rest(&self, clock: Clock, intake: &Intake, patience: Patience) -> bool {
+        let mut is_resting = false;
+        loop {
+            // Hears what is told from here on, also before it is waited for.
+            let news = self.source_bell.notified();
+            let demand = self.demand(self.read_ring().first());
+            let until = intake.rest(clock.now(), &self.read_ring(), demand, patience);
+            let Some(until) = until else { return is_resting };
+            is_resting = demand == Demand::Nobody;
+            let _ = tokio::time::timeout_at(clock.at(until), news).await;
+        }
+    }
+
+    fn demand(&self, first: u64) -> Demand {
+        let readers = self.lock_readers();
+        if readers.is_empty() {
+            return Demand::Nobody;
+        }
+        // What is evicted is wanted in vain.
+        let wanted = readers.iter().map(|reader| reader.wanted.load(Ordering::Acquire));
+        Demand::Viewers { wanted: wanted.filter(|&wanted| wanted != NOTHING && wanted >= first).min() }
     }
 
     /// Appends a segment; answers the bytes that the ring holds now. Readers hear of it with
@@ -99,11 +149,79 @@ impl Published {
     /// Wakes every reader, once per runtime and flush.
     pub(crate) fn announce(&self) {
         for reader in self.lock_readers().iter() {
-            reader.notify_one();
+            reader.bell.notify_one();
         }
     }
 
-    fn lock_readers(&self) -> MutexGuard<'_, Vec<Arc<Notify>>> {
+    fn read_ring(&self) -> RwLockReadGuard<'_, Ring> {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_readers(&self) -> MutexGuard<'_, Vec<Arc<Reader>>> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// A stream that nobody watches, and the rhythm of its source: half a megabyte per second, read a moment ago.
+    fn idle(clock: Clock) -> (Published, Intake) {
+        let mut intake = Intake::new(Duration::from_millis(20));
+        intake.handle_read(Instant::ORIGIN, 1);
+        intake.handle_read(clock.now(), 500_000);
+        (Published::new(RingLimits::default()), intake)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_rests_until_its_next_turn_or_the_first_viewer() {
+        let clock = Clock::start();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let (published, intake) = idle(clock);
+        assert!(published.rest(clock, &intake, Patience::Waits).await, "it rests between all reads");
+        assert_eq!(clock.now(), Instant::from_millis(1_020));
+
+        let (published, intake) = idle(clock);
+        let viewer = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            published.subscribe(Arc::default())
+        };
+        let (_, reader) = tokio::join!(published.rest(clock, &intake, Patience::Waits), viewer);
+        assert_eq!(clock.now(), Instant::from_millis(1_025));
+        assert!(!published.rest(clock, &intake, Patience::Waits).await, "somebody watches");
+        published.unsubscribe(&reader);
+        assert!(published.rest(clock, &intake, Patience::Waits).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_waits_for_a_viewer_who_keeps_up_until_he_has_taken_something() {
+        let clock = Clock::start();
+        let (published, intake) = (Published::new(RingLimits::default()), Intake::new(Duration::ZERO));
+        let (quick, lapped) = (published.subscribe(Arc::default()), published.subscribe(Arc::default()));
+        let data = bytes::Bytes::from(vec![0; 340 * 188]);
+        let segment = || Segment {
+            data: data.clone(),
+            psi: bytes::Bytes::new(),
+            access: None,
+            seam: false,
+            at: clock.now(),
+        };
+        while published.read_ring().first() == 0 {
+            published.push(segment());
+        }
+        let first = published.read_ring().first();
+        published.set_wanted(&lapped, Some(first - 1));
+        published.rest(clock, &intake, Patience::Waits).await;
+        assert_eq!(clock.now(), Instant::ORIGIN, "what is evicted is wanted in vain");
+
+        published.set_wanted(&quick, Some(first));
+        let taking = async {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            published.set_wanted(&quick, Some(first + 100));
+        };
+        tokio::join!(published.rest(clock, &intake, Patience::Waits), taking);
+        assert_eq!(clock.now(), Instant::from_millis(3));
     }
 }

@@ -83,9 +83,14 @@ impl Batch {
         slices.zip(&self.lengths).take(self.count).map(|(slice, &length)| &slice[..length])
     }
 
-    /// Whether the last call took as many datagrams as it could, and all of them are empty.
+    /// Whether the last call took as many datagrams as it could: there may be more.
+    pub(super) fn is_full(&self) -> bool {
+        self.count == self.capacity()
+    }
+
+    /// The same, and all of them are empty.
     pub(super) fn is_all_empty(&self) -> bool {
-        self.count == self.capacity() && self.lengths[..self.count].iter().all(|&length| length == 0)
+        self.is_full() && self.lengths[..self.count].iter().all(|&length| length == 0)
     }
 
     /// How many datagrams were cut since this was last asked.

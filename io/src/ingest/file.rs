@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use restreamer_core::playout::AtEnd;
-use restreamer_core::{CloseCause, CloseKind};
+use restreamer_core::{CloseCause, CloseKind, Patience};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe;
@@ -64,6 +64,7 @@ impl Place {
         };
         sink.connected();
         loop {
+            sink.ready(Patience::Waits).await;
             match tokio::time::timeout(LOOK_EVERY, fifo.read(&mut buffer)).await {
                 Ok(Ok(n)) if n > 0 => {
                     sink.data(&buffer[..n]);

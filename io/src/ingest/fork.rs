@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use restreamer_core::{CloseCause, CloseKind};
+use restreamer_core::{CloseCause, CloseKind, Patience};
 use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStderr, ChildStdout};
 
@@ -76,7 +76,10 @@ impl Place {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             tokio::select! {
-                read = stdout.read(&mut buffer) => match read {
+                read = async {
+                    sink.ready(Patience::Waits).await;
+                    stdout.read(&mut buffer).await
+                } => match read {
                     Ok(0) => break,
                     Ok(n) => sink.data(&buffer[..n]),
                     Err(error) => return CloseCause::new(CloseKind::Io, &format!("cannot read: {error}")),

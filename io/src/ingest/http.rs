@@ -2,7 +2,7 @@
 
 use hyper::header::{self, HeaderMap};
 use hyper::http::response::Parts;
-use restreamer_core::{CloseCause, CloseKind};
+use restreamer_core::{CloseCause, CloseKind, Patience};
 
 use super::{Sink, SourceOptions};
 use crate::client::{self, ClientOptions, Target};
@@ -35,6 +35,7 @@ impl Place {
         }
         sink.connected();
         loop {
+            sink.ready(Patience::Waits).await;
             match answer.body.next().await {
                 Some(Ok(chunk)) => sink.data(&chunk),
                 Some(Err(cause)) => return cause,

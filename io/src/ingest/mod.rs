@@ -14,20 +14,23 @@ mod fork;
 mod http;
 mod multicast;
 mod recording;
+mod resting;
 mod tcp;
 mod udp;
 mod unix;
 
 use std::fmt;
+use std::future::Future;
 use std::time::Duration;
 
-use restreamer_core::CloseCause;
 use restreamer_core::rtp::Expect;
+use restreamer_core::{CloseCause, Patience};
 
 use crate::client::{Proxies, Tls};
 use crate::net::Net;
 use crate::url::{self, UrlError};
 
+pub(crate) use self::resting::RestingNet;
 pub use crate::url::UrlError as SourceError;
 
 /// Bytes that are read from a byte stream at once.
@@ -92,6 +95,10 @@ pub trait Sink {
     fn data(&mut self, chunk: &[u8]);
     /// Something to count or to tell the operator.
     fn note(&mut self, note: Note);
+    /// Waits until bytes are wanted: to be awaited before each read.
+    fn ready(&mut self, _patience: Patience) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// What a source observed beside its data.

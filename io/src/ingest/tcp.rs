@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use restreamer_core::{CloseCause, CloseKind};
+use restreamer_core::{CloseCause, CloseKind, Patience};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{READ_BYTES, Sink, SourceOptions};
@@ -50,6 +50,7 @@ impl Place {
 pub(super) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin), sink: &mut impl Sink) -> CloseCause {
     let mut buffer = vec![0; READ_BYTES];
     loop {
+        sink.ready(Patience::Waits).await;
         match stream.read(&mut buffer).await {
             Ok(0) => return CloseCause::new(CloseKind::Ended, "the source closed the connection"),
             Ok(n) => sink.data(&buffer[..n]),

@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsFd;
 
 use restreamer_core::rtp::{Expect, RtpReceiver, RtpStats};
-use restreamer_core::{CloseCause, CloseKind};
-use socket2::{Domain, Protocol, Socket, Type};
+use restreamer_core::{CloseCause, CloseKind, Patience};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::task::coop::consume_budget;
@@ -193,9 +193,15 @@ impl Place {
         let mut batch = Batch::new(self.mru, BATCH);
         let mut receiver = RtpReceiver::new(self.expect);
         let mut told = RtpStats::default();
+        // Linux reports twice what it grants.
+        let buffer = SockRef::from(socket).recv_buffer_size().map_or(self.receive_buffer, |bytes| bytes / 2);
+        let patience = Patience::Buffered(buffer);
         loop {
             // A socket that always has something would otherwise never let others have a turn.
             consume_budget().await;
+            if !batch.is_full() {
+                sink.ready(patience).await;
+            }
             let due = receiver.poll_timeout();
             let gap = async {
                 match due {

@@ -10,6 +10,9 @@ use crate::scenario::{Scenario, Transport};
 use crate::target::Target;
 use restreamer_core::time::Duration;
 
+/// Receive buffer of the viewers whose memory is measured: what their end holds is not in the way of what ours does.
+const SLOW_RECEIVE_BUFFER: usize = 16 << 10;
+
 /// Plays a live transport stream through a server to many viewers and measures what it costs.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -32,6 +35,8 @@ pub enum Command {
     Run(RunArguments),
     /// Server and reference in turns, with ratios and the machine's own noise
     Compare(CompareArguments),
+    /// What viewers cost: a grid of bit rates, viewers and flush intervals, and memory with several send buffers
+    Table(TableArguments),
 }
 
 /// `restreamer-load source`
@@ -150,6 +155,41 @@ pub struct CompareArguments {
     pub(crate) output: OutputArguments,
 }
 
+/// `restreamer-load table`
+#[derive(Debug, Args)]
+pub struct TableArguments {
+    /// Bits per second (k, M, G), one or several with commas
+    #[arg(long, default_value = "2M,8M,20M", value_parser = bits, value_delimiter = ',')]
+    pub(crate) bitrate: Vec<u64>,
+    /// Flush intervals (`latency`), milliseconds
+    #[arg(long, default_value = "5,20,50", value_delimiter = ',')]
+    pub(crate) flush: Vec<u64>,
+    /// Numbers of viewers; none for the memory alone
+    #[arg(long, default_value = "10,100,300,1000,5000", value_delimiter = ',', num_args = 0..)]
+    pub(crate) viewers: Vec<usize>,
+    /// Leave out combinations that need more than this many bits per second altogether
+    #[arg(long, default_value = "10G", value_parser = bits)]
+    pub(crate) total_max: u64,
+    /// Viewers whose memory is measured; 0: none
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) memory_viewers: usize,
+    /// Bits per second of what they watch
+    #[arg(long, default_value = "2M", value_parser = bits)]
+    pub(crate) memory_bitrate: u64,
+    /// Send buffers (`sendbuffer`) to measure it with beside the default, bytes; 0: automatic
+    #[arg(long, default_value = "65536,1048576,0", value_delimiter = ',')]
+    pub(crate) send_buffers: Vec<usize>,
+    /// Rounds of everything; the tables have their medians
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ServerArguments {
     /// The command that starts the server. {config}: a restreamer.json written for it; for other servers
@@ -183,6 +223,9 @@ pub(crate) struct LoadArguments {
     /// `--viewers 0` the others are measured alone
     #[arg(long, default_value_t = 1)]
     pub(crate) streams: usize,
+    /// The server's send buffer for each viewer (`sendbuffer`), bytes; 0: automatic
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) send_buffer: Option<usize>,
     /// Count system calls too (perf stat; costs the program a little)
     #[arg(long)]
     pub(crate) count_system_calls: bool,
@@ -245,6 +288,26 @@ impl AudienceArguments {
 }
 
 impl LoadArguments {
+    fn combinations(
+        &self,
+        bitrates: &[u64],
+        viewers: &[usize],
+        flushes: &[u64],
+        total_max: u64,
+    ) -> Vec<Scenario> {
+        let mut scenarios = Vec::new();
+        for &bitrate in bitrates {
+            for &viewers in viewers {
+                for &flush in flushes {
+                    if bitrate * viewers as u64 <= total_max {
+                        scenarios.push(self.scenario(bitrate, flush, viewers));
+                    }
+                }
+            }
+        }
+        scenarios
+    }
+
     pub(crate) fn scenario(&self, bitrate: u64, flush_ms: u64, viewers: usize) -> Scenario {
         let audience = &self.audience;
         Scenario {
@@ -256,6 +319,7 @@ impl LoadArguments {
             slow_bitrate: audience.slow_bitrate,
             stuck_percent: audience.stuck_percent,
             slow_receive_buffer: audience.slow_receive_buffer,
+            send_buffer: self.send_buffer,
             joins_per_second: audience.joins_per_second,
             guests_per_second: if viewers == 0 { 0 } else { audience.guests_per_second },
             sweep_ms: audience.sweep,
@@ -272,17 +336,37 @@ impl LoadArguments {
 impl CompareArguments {
     /// Every combination of the lists that is not too much altogether.
     pub(crate) fn scenarios(&self) -> Vec<Scenario> {
-        let mut scenarios = Vec::new();
-        for &bitrate in &self.bitrate {
-            for &viewers in &self.viewers {
-                for &flush in &self.flush {
-                    if self.total_max.is_none_or(|max| bitrate * viewers as u64 <= max) {
-                        scenarios.push(self.load.scenario(bitrate, flush, viewers));
-                    }
-                }
-            }
+        let total_max = self.total_max.unwrap_or(u64::MAX);
+        self.load.combinations(&self.bitrate, &self.viewers, &self.flush, total_max)
+    }
+}
+
+impl TableArguments {
+    /// Every combination of the lists that is not too much altogether.
+    pub(crate) fn grid(&self) -> Vec<Scenario> {
+        self.load.combinations(&self.bitrate, &self.viewers, &self.flush, self.total_max)
+    }
+
+    /// With every send buffer: viewers who read all, at a quarter of the rate through a small receive buffer, and
+    /// nothing.
+    pub(crate) fn memory(&self) -> Vec<Scenario> {
+        if self.memory_viewers == 0 {
+            return Vec::new();
         }
-        scenarios
+        let buffers = std::iter::once(None).chain(self.send_buffers.iter().copied().map(Some));
+        let shares = [(0, 0), (100, 0), (0, 100)];
+        let base = self.load.scenario(self.memory_bitrate, 20, self.memory_viewers);
+        let with = |send_buffer, (slow_percent, stuck_percent)| Scenario {
+            send_buffer,
+            slow_percent,
+            stuck_percent,
+            slow_bitrate: self.memory_bitrate / 4,
+            slow_receive_buffer: Some(SLOW_RECEIVE_BUFFER),
+            checking: 0,
+            guests_per_second: 0,
+            ..base.clone()
+        };
+        buffers.flat_map(|buffer| shares.map(|share| with(buffer, share))).collect()
     }
 }
 
@@ -319,6 +403,17 @@ mod tests {
         for text in ["", "M", "8 M", "-1", "8m", "NaN"] {
             assert!(bits(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_table_has_every_kind_of_viewer_with_every_buffer() {
+        let command = "load table --server x --viewers 10 --bitrate 2M --flush 20 --send-buffers 0";
+        let Command::Table(table) = Arguments::parse_from(command.split(' ')).command else { panic!() };
+        assert_eq!(table.grid().len(), 1);
+        let memory = table.memory();
+        assert_eq!(memory.len(), 6);
+        assert_eq!((memory[2].send_buffer, memory[2].stuck_percent), (None, 100));
+        assert_eq!((memory[4].send_buffer, memory[4].slow_bitrate), (Some(0), 500_000));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::args::{
     Command, CompareArguments, OutputArguments, ReferenceArguments, RunArguments, ServerArguments,
-    SourceArguments, ViewersArguments,
+    SourceArguments, TableArguments, ViewersArguments,
 };
 use crate::audience::{Audience, AudienceReport};
 use crate::compare::compare;
@@ -20,6 +20,7 @@ use crate::report;
 use crate::run::{Manner, run};
 use crate::source::{Outlet, Pace, Source, SourceOptions, SourceState};
 use crate::subject::Subject;
+use crate::table::Tables;
 
 /// How often the progress of viewers is shown.
 const BEAT: Duration = Duration::from_secs(1);
@@ -33,6 +34,7 @@ pub fn execute(command: Command) -> io::Result<()> {
         Command::Viewers(arguments) => execute_viewers(&arguments),
         Command::Run(arguments) => execute_run(&arguments),
         Command::Compare(arguments) => execute_compare(&arguments),
+        Command::Table(arguments) => execute_table(&arguments),
     }
 }
 
@@ -113,6 +115,19 @@ fn execute_compare(arguments: &CompareArguments) -> io::Result<()> {
         write_json(&arguments.output, &comparisons)?;
     }
     print!("{}", report::comparisons(&comparisons));
+    Ok(())
+}
+
+fn execute_table(arguments: &TableArguments) -> io::Result<()> {
+    let subject = server(&arguments.server)?;
+    let manner = manner(&arguments.output, arguments.load.count_system_calls);
+    let (grid, memory) = (arguments.grid(), arguments.memory());
+    for scenario in grid.iter().chain(&memory) {
+        at_least(scenario.bitrate)?;
+    }
+    let save = |tables: &Tables| write_json(&arguments.output, tables);
+    let tables = Tables::measure(&subject, grid, memory, arguments.rounds, manner, save)?;
+    print!("{}", tables.render());
     Ok(())
 }
 

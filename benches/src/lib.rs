@@ -4,7 +4,7 @@
 //! ```text
 //! source ──► server under test, or reference ──► audience
 //!   pace, broadcast      subject, process          viewer, checker
-//!            └────────────── run ── compare ── report ────────┘
+//!            └────────────── run ── compare, table ── report ────────┘
 //! ```
 //!
 //! A [`source`] makes a synthetic stream whose packets carry a number and the time of `CLOCK_MONOTONIC`
@@ -37,5 +37,6 @@ pub mod run;
 pub mod scenario;
 pub mod source;
 pub mod subject;
+pub mod table;
 pub mod target;
 pub mod viewer;

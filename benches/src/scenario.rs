@@ -28,6 +28,8 @@ pub struct Scenario {
     pub stuck_percent: u8,
     /// Receive buffer of slow and stuck viewers, bytes.
     pub slow_receive_buffer: Option<usize>,
+    /// The server's send buffer for each viewer (`sendbuffer`), bytes; 0: automatic; `None`: its default.
+    pub send_buffer: Option<usize>,
     /// Viewers that join per second; 0: all at once.
     pub joins_per_second: u32,
     /// Guests per second, who measure joining under the load.
@@ -107,11 +109,15 @@ impl Scenario {
     pub fn configuration(&self, listen: SocketAddr, remote: &str) -> Value {
         let streams = (0..self.streams)
             .map(|stream| json!({ "type": "stream", "serve": Scenario::path(stream), "remote": remote }));
-        json!({
+        let mut configuration = json!({
             "listen": listen.to_string(),
             "latency": self.flush_ms,
             "resources": streams.collect::<Vec<_>>(),
-        })
+        });
+        if let Some(bytes) = self.send_buffer {
+            configuration["sendbuffer"] = bytes.into();
+        }
+        configuration
     }
 
     /// The path of a stream in that configuration.
@@ -157,6 +163,7 @@ pub(crate) mod tests {
             slow_bitrate: 2_000_000,
             stuck_percent: 0,
             slow_receive_buffer: None,
+            send_buffer: None,
             joins_per_second: 0,
             guests_per_second: 0,
             sweep_ms: 50,

@@ -124,7 +124,7 @@ pub const DEFAULT_RULE: &str = "slow=keyframe";
 
 impl Question {
     /// Runs everything. `progress` is told how many of how many runs are done.
-    pub fn answer(&self, mut progress: impl FnMut(usize, usize)) -> Comparison {
+    pub fn answer(&self, mut progress: impl FnMut(u64, u64)) -> Comparison {
         let mut cells = Vec::new();
         let runs = self.gops.len() * self.rules.len();
         for (number, &gop_frames) in self.gops.iter().enumerate() {
@@ -135,7 +135,7 @@ impl Question {
                 .iter()
                 .enumerate()
                 .map(|(index, rule)| {
-                    progress(number * self.rules.len() + index, runs);
+                    progress((number * self.rules.len() + index) as u64, runs as u64);
                     self.watch(&feed, rule)
                 })
                 .collect();

@@ -41,6 +41,21 @@ pub enum EndReason {
     Shutdown,
 }
 
+impl EndReason {
+    /// In a few words.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            EndReason::Left => "left",
+            EndReason::Reset => "connection broke",
+            EndReason::TooSlow => "too slow",
+            EndReason::Stalled => "took nothing",
+            EndReason::Offline => "taken offline",
+            EndReason::UpstreamLost => "source lost",
+            EndReason::Shutdown => "shutdown",
+        }
+    }
+}
+
 /// A viewer's connection.
 #[derive(Debug)]
 pub(crate) struct Seat {

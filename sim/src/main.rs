@@ -18,6 +18,7 @@ enum Command {
     Run(cli::run::Run),
     Replay(cli::replay::Replay),
     Swarm(cli::swarm::Swarm),
+    Meta(cli::meta::Meta),
     Compare(cli::compare::Compare),
     Load(cli::load::Load),
     Tree(cli::tree::Tree),
@@ -27,8 +28,9 @@ enum Command {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(run) => run.run(),
-        Command::Replay(it) => it.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Swarm(swarm) => swarm.run(),
+        Command::Meta(meta) => meta.run(),
         Command::Compare(compare) => compare.run(),
         Command::Load(load) => load.run(),
         Command::Tree(tree) => tree.run(),

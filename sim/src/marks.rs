@@ -123,15 +123,34 @@ impl Marks {
     pub fn has(self, mark: Mark) -> bool {
         self.0 >> mark as u8 & 1 != 0
     }
+}
 
-    /// Those of another run as well.
-    pub fn add(&mut self, other: Marks) {
-        self.0 |= other.0;
+/// How many runs reached each mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached([u64; Mark::ALL.len()]);
+
+impl Default for Reached {
+    fn default() -> Self {
+        Reached([0; Mark::ALL.len()])
+    }
+}
+
+impl Reached {
+    /// A run reached these.
+    pub fn add(&mut self, marks: Marks) {
+        for &mark in Mark::ALL {
+            self.0[mark as usize] += u64::from(marks.has(mark));
+        }
     }
 
-    /// Those that were not.
-    pub fn missing(self) -> impl Iterator<Item = Mark> {
-        Mark::ALL.iter().copied().filter(move |&mark| !self.has(mark))
+    /// All marks, and how many runs reached each.
+    pub fn iter(&self) -> impl Iterator<Item = (Mark, u64)> {
+        Mark::ALL.iter().map(|&mark| (mark, self.0[mark as usize]))
+    }
+
+    /// Those that no run reached.
+    pub fn missing(&self) -> impl Iterator<Item = Mark> {
+        self.iter().filter(|&(_, runs)| runs == 0).map(|(mark, _)| mark)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Defects put in on purpose, to see that the checkers find them.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// A defect of the simulated driver; core itself is never changed. One for each promise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum Mutation {
     /// The rest of a packet that a socket took in part is forgotten.
     TornPacket,

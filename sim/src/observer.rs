@@ -43,10 +43,16 @@ impl Observer {
     /// Adds a line to the trace, if there is one.
     #[inline]
     pub fn trace(&mut self, now: Instant, line: impl FnOnce() -> String) {
-        if let Some(lines) = &mut self.trace
-            && lines.len() < TRACE_LINES_MAX
-        {
-            lines.push(format!("{:12.6} {}", now.as_nanos() as f64 / 1e9, line()));
+        if self.trace.is_some() {
+            self.push_line(now, &line());
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_line(&mut self, now: Instant, line: &str) {
+        if let Some(lines) = self.trace.as_mut().filter(|lines| lines.len() < TRACE_LINES_MAX) {
+            lines.push(format!("{:12.6} {line}", now.as_nanos() as f64 / 1e9));
         }
     }
 

@@ -1,6 +1,7 @@
 //! What came out of a run.
 
 use std::any::Any;
+use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,9 @@ use crate::decoder::Seen;
 use crate::fanout::{EndReason, Tally};
 use crate::marks::Marks;
 use crate::plan::Plan;
+
+/// Of so many people, what they saw is shown.
+const VIEWERS_SHOWN: usize = 20;
 
 /// The result of one run.
 #[derive(Clone, Debug, Default)]
@@ -120,6 +124,51 @@ impl Outcome {
         };
         let (name, seed) = (plan.name.clone(), plan.seed);
         Outcome { name, seed, violation: Some(violation), ..Outcome::default() }
+    }
+
+    /// What people saw, for people: a line for each of the first ones, and the sums.
+    pub fn to_text(&self) -> String {
+        let mut text = String::from(
+            "viewer visits refused seconds         bytes skips packets skipped first picture broken still ended, last\n",
+        );
+        // A String takes everything.
+        for viewer in self.viewers.iter().take(VIEWERS_SHOWN) {
+            let ViewerReport { id, visits, refused, bytes, skips, packets_skipped, seen, .. } = viewer;
+            let seconds = |ns: u64| format!("{:.1}", ns as f64 / 1e9);
+            let _ = writeln!(
+                text,
+                "{id:6} {visits:6} {refused:7} {:>7} {bytes:13} {skips:5} {packets_skipped:15} {:>13} {:>6} {:>5} {}",
+                seconds(viewer.watched_ns),
+                seen.first_picture_ns.map_or("never".into(), |ns| format!("{:.3}", ns as f64 / 1e9)),
+                seconds(seen.broken_ns),
+                seconds(seen.stalled_ns),
+                viewer.last_end.map_or("never came", EndReason::describe),
+            );
+        }
+        if let Some(more @ 1..) = self.viewers.len().checked_sub(VIEWERS_SHOWN) {
+            let _ = writeln!(text, "… and {more} more");
+        }
+        let _ = writeln!(
+            text,
+            "{:.3} s, {} viewers at most, {} joins, {} + {} refused (limits, nothing to see)",
+            self.end_ns as f64 / 1e9,
+            self.viewers_max,
+            self.joins,
+            self.refused_by_limit,
+            self.refused_by_stream,
+        );
+        let _ = writeln!(
+            text,
+            "{} bytes in {} writes, digest {:016x}",
+            self.sent.bytes_sent, self.sent.writes, self.digest
+        );
+        match &self.violation {
+            None => text.push_str("every promise was kept"),
+            Some(violation) => {
+                let _ = write!(text, "a promise was broken: {violation}");
+            }
+        }
+        text
     }
 
     /// The report on one person.

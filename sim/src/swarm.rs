@@ -3,6 +3,9 @@
 //! Every run leaves most kinds out and makes some frequent, so that the rare combinations come up that a
 //! mixture of everything would never reach. Chaos first; then the troubles end, and what should work has to.
 
+pub mod hunt;
+pub mod report;
+
 use restreamer_core::Rng;
 
 use crate::faults::{Fault, SourceFault, ViewerFault};
@@ -120,7 +123,7 @@ fn policy(rng: &mut Rng) -> PolicyPlan {
 fn source(rng: &mut Rng) -> SourcePlan {
     let television = Content::Television {
         codec: pick(rng, &[Coding::Mpeg2, Coding::H264, Coding::H264, Coding::H265]),
-        gop_frames: pick(rng, &[12, 25, 25, 50, 100]),
+        gop_frames: pick(rng, &[12, 12, 25, 25, 25, 50, 50, 100, 750]),
         indicator: rng.chance(2, 3),
         idr: rng.chance(2, 3),
     };

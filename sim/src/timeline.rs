@@ -38,7 +38,7 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// The next segment. `span_ns`: when the source played its first packet, and will play the one after its last.
+    /// The next segment. `span_ns`: when the source played its first packet and its last, or the one after that.
     /// `has_loss`: packets of the source are missing in it or before it.
     pub fn push(&mut self, at: Instant, span_ns: Option<(u64, u64)>, is_access: bool, has_loss: bool) {
         self.is_damaged = has_loss || self.is_damaged && !is_access;
@@ -47,8 +47,9 @@ impl Timeline {
             Some(last) if begin_ns > last && begin_ns - last < STEP_NS_MAX => begin_ns - last,
             _ => 0,
         };
-        let begin = self.end_ns + gap;
-        self.end_ns = begin + end_ns.saturating_sub(begin_ns);
+        let begin = self.end_ns;
+        // The time from the last packet before it is played, too.
+        self.end_ns = begin + gap + end_ns.saturating_sub(begin_ns);
         if span_ns.is_some() {
             self.source_ns = Some(end_ns);
         }

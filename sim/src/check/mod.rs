@@ -81,6 +81,19 @@ pub struct Breach {
 }
 
 impl Checker {
+    /// All of them.
+    pub const ALL: &[Checker] = &[
+        Checker::Whole,
+        Checker::Legal,
+        Checker::Fresh,
+        Checker::Bounded,
+        Checker::Balanced,
+        Checker::Fair,
+        Checker::Live,
+        Checker::Counted,
+        Checker::Panic,
+    ];
+
     /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use restreamer_sim::compare::Question;
 
-use super::output;
+use super::output::{self, Bar};
 
 /// Compare what drop and join policies do to viewers
 ///
@@ -54,7 +54,9 @@ impl Compare {
             gops: self.gops.iter().map(|&gop| gop.max(1)).collect(),
             ..Question::default()
         };
-        let comparison = question.answer(output::progress);
+        let bar = Bar::new("runs");
+        let comparison = question.answer(|done, all| bar.show(done, all, String::new));
+        bar.finish();
         print!("{}", comparison.to_text());
         output::write(self.html.as_deref(), || Ok(comparison.to_html()))
             .and_then(|()| output::write(self.json.as_deref(), || serde_json::to_string_pretty(&comparison)))

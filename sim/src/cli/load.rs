@@ -8,7 +8,7 @@ use clap::Args;
 use restreamer::config::Config;
 use restreamer_sim::load::{Audience, Load as Question, LoadReport};
 
-use super::output;
+use super::output::{self, Bar, Lines};
 
 const FORMAT: &str = r#"The audience is a JSON file (sim/examples/audience.json is one):
 
@@ -74,12 +74,13 @@ impl Load {
 
     fn answer(&self, question: Question) -> Result<ExitCode, String> {
         if self.plan {
-            let plan = serde_json::to_string_pretty(question.plan()).map_err(|error| error.to_string())?;
-            println!("{plan}");
+            Lines::stdout().say(output::as_json(question.plan()));
             return Ok(ExitCode::SUCCESS);
         }
         let begin = Instant::now();
-        let report: LoadReport = question.run(|done, all| output::progress(done as usize, all as usize));
+        let bar = Bar::new("ms");
+        let report: LoadReport = question.run(|done, all| bar.show(done, all, String::new));
+        bar.finish();
         let seconds = begin.elapsed().as_secs_f64();
         print!("{}", report.to_text());
         let rate = report.viewer_seconds as f64 / seconds;

@@ -2,6 +2,7 @@
 
 pub(crate) mod compare;
 pub(crate) mod load;
+pub(crate) mod meta;
 mod output;
 pub(crate) mod replay;
 pub(crate) mod run;

@@ -1,40 +1,86 @@
 //! `restreamer-sim replay`: one plan again, with a line for whatever happens.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use restreamer_sim::failure::Replayable;
 use restreamer_sim::swarm;
 use restreamer_sim::verify::verify;
 use restreamer_sim::world::Options;
 
+use super::output::{self, Lines};
+
 /// Run one plan again and print what happens
+///
+/// FILE is a failure that `swarm` wrote, a plan that `run --plan` or `replay --plan` printed and somebody may have
+/// edited, or a journal: what an `events` resource of the daemon answered. A journal has no packets; its run has
+/// synthetic television at the rates that were received, and everybody comes, goes and suffers when they did.
+///
+/// The exit status is 0 when every promise was kept, 1 when one was broken, 2 when it could not be tried.
 #[derive(Args)]
+#[command(arg_required_else_help = true)]
 pub(crate) struct Replay {
-    /// A file that `swarm` wrote
+    /// A failure, a plan or a journal
+    #[arg(required_unless_present = "seed")]
     file: Option<PathBuf>,
     /// The plan of this seed of the swarm
     #[arg(long, conflicts_with = "file")]
     seed: Option<u64>,
+    /// Print the plan as JSON and do not run it
     #[arg(long)]
-    twin: bool,
+    plan: bool,
+    /// Print only how it ended
+    #[arg(long)]
+    brief: bool,
 }
 
 impl Replay {
+    /// Runs it.
     pub(crate) fn run(&self) -> ExitCode {
-        let plan = swarm::plan(self.seed.unwrap_or(0));
-        println!("{}", serde_json::to_string_pretty(&plan).unwrap());
-        let plan = if self.twin {
-            let outcome = restreamer_sim::world::simulate(&plan, Options::default());
-            restreamer_sim::check::fair::twin(&plan, &outcome).unwrap()
-        } else {
-            plan
-        };
-        let outcome = verify(&plan, Options { traces: true, mutation: None });
-        for line in &outcome.trace {
-            println!("{line}");
+        match self.read() {
+            Err(error) => output::failed(error),
+            Ok(what) if self.plan => {
+                Lines::stdout().say(output::as_json(what.plan()));
+                ExitCode::SUCCESS
+            }
+            Ok(what) => self.replay(&what),
         }
-        println!("{:?}", outcome.violation);
-        ExitCode::SUCCESS
     }
+
+    fn read(&self) -> Result<Replayable, String> {
+        match (&self.file, self.seed) {
+            (Some(file), _) => read(file),
+            (None, seed) => Ok(Replayable::Plan(Box::new(swarm::plan(seed.unwrap_or_default())))),
+        }
+    }
+
+    fn replay(&self, what: &Replayable) -> ExitCode {
+        let options = Options { traces: !self.brief, mutation: what.mutation() };
+        let outcome = verify(what.plan(), options);
+        let mut out = Lines::stdout();
+        for line in &outcome.trace {
+            out.say(line);
+        }
+        out.say(outcome.to_text());
+        if let Some(mutation) = what.mutation() {
+            out.say(format_args!("with a defect put in: {mutation:?}"));
+        }
+        if let Replayable::Failure(failure) = what {
+            let is_same = outcome.violation.as_ref() == Some(&failure.violation);
+            out.say(match is_same {
+                true => "the promise is broken as it was",
+                false => {
+                    "this differs from what the file says: the program is another one, or the file was edited"
+                }
+            });
+        }
+        if outcome.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+fn read(file: &Path) -> Result<Replayable, String> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    Replayable::read(&text).map_err(|error| format!("{}: {error}", file.display()))
 }

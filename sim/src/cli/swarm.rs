@@ -1,36 +1,184 @@
-//! tmp
-use clap::Args;
-use restreamer_sim::{marks::Marks, swarm, verify::verify, world::Options};
-use std::process::ExitCode;
+//! `restreamer-sim swarm`: many seeds, each with every promise watched.
 
-/// Run many seeds
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use restreamer_sim::failure::Failure;
+use restreamer_sim::mutation::Mutation;
+use restreamer_sim::swarm::hunt::{Bag, Hunt};
+use restreamer_sim::swarm::report::Report;
+
+use super::output::{self, Bar, Lines};
+
+/// Run the plans of many seeds with every checker on
+///
+/// A seed becomes a plan: streams, sources, 50 viewers on good and bad links, and what goes wrong within 60 virtual
+/// seconds; most kinds of trouble are left out of each run and some are frequent. A run that breaks a promise is made
+/// small (fewer events, fewer viewers, less time) and written to a file that `restreamer-sim replay` runs again.
+///
+/// Marks are rare branches that some run should reach; with --all-marks, one that no run reached is a failure too.
+///
+/// The exit status is 0 when every promise was kept, 1 when one was broken, 2 when it could not be tried.
 #[derive(Args)]
 pub(crate) struct Swarm {
-    #[arg(long, default_value = "0..100")]
-    seeds: String,
+    /// Run these seeds
+    #[arg(long, value_name = "A..B", value_parser = parse_seeds, default_value = "0..1000")]
+    seeds: Range<u64>,
+    /// Run seeds from the first on for so long, whatever the last is: 60s, 10m, 8h
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+    time: Option<Duration>,
+    /// Runs at a time; all processors without it
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Stop after so many failures
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    failures_max: usize,
+    /// Write each failure to a file in this folder
+    #[arg(long, value_name = "FOLDER", default_value = "failures")]
+    failures: PathBuf,
+    /// Fail when a mark was not reached
+    #[arg(long)]
+    all_marks: bool,
+    /// Write a test case for each promise to this file
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write figures, marks and failures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Put a defect in, to see that it is found
+    #[arg(long, value_name = "DEFECT")]
+    mutation: Option<Mutation>,
 }
+
 impl Swarm {
+    /// Runs them.
     pub(crate) fn run(&self) -> ExitCode {
-        let (a, b) = self.seeds.split_once("..").unwrap();
-        let (a, b): (u64, u64) = (a.parse().unwrap(), b.parse().unwrap());
-        let begin = std::time::Instant::now();
-        let mut marks = Marks::default();
-        let mut bad = 0;
-        for seed in a..b {
-            let plan = swarm::plan(seed);
-            let out = verify(&plan, Options::default());
-            marks.add(out.marks);
-            if let Some(v) = out.violation {
-                bad += 1;
-                if bad < 40 {
-                    println!("seed {seed}: {v}");
-                }
-            }
+        output::only_main_panics_aloud();
+        let end = if self.time.is_some() { u64::MAX } else { self.seeds.end };
+        let jobs = self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let hunt = Hunt {
+            seeds: self.seeds.start..end,
+            jobs: jobs.max(1),
+            mutation: self.mutation,
+            failures_max: self.failures_max.max(1),
+        };
+        let begin = Instant::now();
+        let bar = Bar::new(if self.time.is_some() { "seconds" } else { "seeds" });
+        let bag = hunt.run(|bag| {
+            let elapsed = begin.elapsed();
+            let seeds = (bag.seeds, hunt.seeds.end - hunt.seeds.start);
+            let (done, all) = self.time.map_or(seeds, |time| (elapsed.as_secs(), time.as_secs()));
+            bar.show(done, all, || {
+                let rate = bag.seeds as f64 / elapsed.as_secs_f64().max(1e-9);
+                let missing = bag.reached.missing().count();
+                format!("{rate:.0} seeds/s, {missing} marks missing, {} failed", bag.failures.len())
+            });
+            self.time.is_none_or(|time| elapsed < time)
+        });
+        bar.finish();
+        let report = Report { hunt: &hunt, bag: &bag, seconds: begin.elapsed().as_secs_f64() };
+        self.tell(&report);
+        let written = self.write(&report);
+        match written {
+            Err(error) => output::failed(error),
+            Ok(()) if self.is_good(&bag) => ExitCode::SUCCESS,
+            Ok(()) => ExitCode::FAILURE,
         }
-        println!("{} seeds in {:?}, {bad} bad", b - a, begin.elapsed());
-        for m in marks.missing() {
-            println!("missing {m:?}");
+    }
+
+    fn is_good(&self, bag: &Bag) -> bool {
+        bag.failures.is_empty() && !(self.all_marks && bag.reached.missing().next().is_some())
+    }
+
+    fn tell(&self, report: &Report<'_>) {
+        let bag = report.bag;
+        let mut out = Lines::stdout();
+        for (seed, failure) in &bag.failures {
+            out.say(format_args!("seed {seed}: {}", failure.violation));
+            let (viewers, events) = (failure.plan.viewers.len(), failure.plan.events.len());
+            out.say(format_args!(
+                "    made small: {viewers} viewers, {events} events, {:.1} s; restreamer-sim replay {}",
+                failure.plan.duration_ms as f64 / 1e3,
+                self.file(*seed).display()
+            ));
         }
-        ExitCode::SUCCESS
+        out.say(format_args!(
+            "{} seeds, {} broke a promise; {:.1} s, {:.0} seeds per minute and job, {} jobs",
+            bag.seeds,
+            bag.failures.len(),
+            report.seconds,
+            report.seeds_per_minute_and_job(),
+            report.hunt.jobs,
+        ));
+        let all = bag.reached.iter().count();
+        let missing: Vec<_> = bag.reached.missing().collect();
+        out.say(format_args!("{} of {all} marks reached", all - missing.len()));
+        for mark in missing {
+            out.say(format_args!("    never: {}", mark.describe()));
+        }
+    }
+
+    fn file(&self, seed: u64) -> PathBuf {
+        self.failures.join(format!("seed-{seed}.json"))
+    }
+
+    fn write(&self, report: &Report<'_>) -> Result<(), String> {
+        if !report.bag.failures.is_empty() {
+            std::fs::create_dir_all(&self.failures)
+                .map_err(|error| format!("cannot make the folder {}: {error}", self.failures.display()))?;
+        }
+        for (seed, failure) in &report.bag.failures {
+            write_failure(&self.file(*seed), failure)?;
+        }
+        output::write(self.junit.as_deref(), || Ok(report.to_junit()))?;
+        output::write(self.json.as_deref(), || report.to_json())
+    }
+}
+
+fn write_failure(file: &Path, failure: &Failure) -> Result<(), String> {
+    output::write(Some(file), || serde_json::to_string_pretty(failure))
+}
+
+/// `0..1000`.
+pub(crate) fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(begin, end)| Some(begin.parse().ok()?..end.parse().ok()?));
+    range
+        .filter(|range| !range.is_empty())
+        .ok_or_else(|| "two numbers with two dots between them, the smaller one first, such as 0..100".into())
+}
+
+/// `60s`.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.trim_end_matches(char::is_alphabetic).len());
+    let seconds = match unit {
+        "s" | "" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        _ => 0,
+    };
+    let time =
+        number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds)).filter(|&time| time > 0);
+    time.map(Duration::from_secs).ok_or_else(|| "a number and a unit, such as 60s, 10m or 8h".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_seeds_are_understood() {
+        assert_eq!(parse_time("60s").unwrap(), Duration::from_secs(60));
+        assert_eq!(parse_time("8h").unwrap(), Duration::from_secs(28_800));
+        assert_eq!(parse_time("90").unwrap(), Duration::from_secs(90));
+        for wrong in ["", "s", "0s", "1d", "-1s", "99999999999999999999h"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_seeds("3..9").unwrap(), 3..9);
+        for wrong in ["", "3", "9..3", "3..3", "a..b"] {
+            assert!(parse_seeds(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -8,6 +8,9 @@ use clap::Args;
 use restreamer_sim::tier2::swarm::{self, Outcome};
 use restreamer_sim::tier2::{self, Plan};
 
+use super::output::{self, Bar};
+use super::swarm::parse_seeds;
+
 /// Run the daemon's network code, hyper and all, on simulated sockets
 ///
 /// Sources, proxy and players are hosts of a simulated network in which links are cut and held, hosts crash, and
@@ -19,7 +22,7 @@ pub(crate) struct Tier2 {
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
     /// Run these seeds, a process each
-    #[arg(long, value_name = "A..B", value_parser = parse_range, default_value = "0..100")]
+    #[arg(long, value_name = "A..B", value_parser = parse_seeds, default_value = "0..100")]
     seeds: Range<u64>,
     /// Processes at a time
     #[arg(long, default_value_t = 2)]
@@ -50,7 +53,7 @@ impl Tier2 {
     fn run_one(&self, seed: u64) -> ExitCode {
         let plan = Plan::from_seed(seed);
         if self.plan {
-            println!("{}", as_json(&plan));
+            println!("{}", output::as_json(&plan));
             return ExitCode::SUCCESS;
         }
         let begin = Instant::now();
@@ -74,11 +77,15 @@ impl Tier2 {
             }
         };
         let begin = Instant::now();
+        let bar = Bar::new("seeds");
+        let all = self.seeds.end - self.seeds.start;
         let mut done = Vec::new();
         swarm::run(&program, self.seeds.clone(), self.jobs, self.twice, |outcome| {
             complain(&outcome);
             done.push(outcome);
+            bar.show(done.len() as u64, all, String::new);
         });
+        bar.finish();
         let failed = done.iter().filter(|outcome| outcome.failure().is_some()).count();
         let reports = || done.iter().filter_map(|outcome| outcome.report.as_ref().ok());
         let virtual_seconds = reports().map(|report| report.virtual_ms).sum::<u64>() as f64 / 1e3;
@@ -104,15 +111,6 @@ fn complain(outcome: &Outcome) {
     let Some(failure) = outcome.failure() else { return };
     let seed = outcome.seed;
     println!("seed {seed}: {failure}");
-    println!("{}", as_json(&Plan::from_seed(seed)));
+    println!("{}", output::as_json(&Plan::from_seed(seed)));
     println!("repeat: restreamer-sim tier2 --seed {seed} --trace");
-}
-
-fn as_json(plan: &Plan) -> String {
-    serde_json::to_string_pretty(plan).unwrap_or_default()
-}
-
-fn parse_range(text: &str) -> Result<Range<u64>, String> {
-    let range = text.split_once("..").and_then(|(begin, end)| Some(begin.parse().ok()?..end.parse().ok()?));
-    range.ok_or_else(|| "two numbers with two dots between them, such as 0..100".into())
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use restreamer_sim::tree::{Question, Report, Story};
 
-use super::output;
+use super::output::{self, Bar};
 
 /// Ask what an origin, its edges and a million viewers have to do
 ///
@@ -86,7 +86,9 @@ impl Tree {
             ..Question::new(story)
         };
         let begin = Instant::now();
-        let report = question.answer(|done, all| output::progress(done as usize, all as usize));
+        let bar = Bar::new("ms");
+        let report = question.answer(|done, all| bar.show(done, all, String::new));
+        bar.finish();
         let seconds = begin.elapsed().as_secs_f64();
         print!("{}", report.to_text());
         let viewer_seconds = report.people.watched_s;

@@ -4,10 +4,9 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
 
 pub use super::Report;
+use crate::jobs::for_each_seed;
 
 /// How a seed went.
 #[derive(Clone, Debug)]
@@ -31,23 +30,15 @@ impl Outcome {
 /// Runs every seed of `seeds` in `jobs` processes at a time of `program`, which is `restreamer-sim`. With `twice`,
 /// each seed runs in two processes, whose reports have to be equal. `tell` hears of every seed when it is done.
 pub fn run(program: &Path, seeds: Range<u64>, jobs: usize, twice: bool, mut tell: impl FnMut(Outcome)) {
-    let next = AtomicU64::new(seeds.start);
-    let (outcomes, done) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            let (outcomes, next) = (outcomes.clone(), &next);
-            scope.spawn(move || {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || outcomes.send(run_seed(program, seed, twice)).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(outcomes);
-        done.iter().for_each(&mut tell);
-    });
+    for_each_seed(
+        seeds,
+        jobs,
+        |seed| run_seed(program, seed, twice),
+        |outcome| {
+            tell(outcome);
+            true
+        },
+    );
 }
 
 fn run_seed(program: &Path, seed: u64, twice: bool) -> Outcome {

@@ -1,0 +1,118 @@
+//! The program as people and CI systems use it: exit codes, files, messages.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_restreamer-sim");
+    Command::new(program).args(arguments).current_dir(folder).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(file: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+#[test]
+fn a_swarm_that_keeps_every_promise_exits_0_and_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["swarm", "--seeds", "0..4", "--junit", "a.xml", "--json", "a.json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("4 seeds, 0 broke a promise"), "{}", stdout(&output));
+    let junit = std::fs::read_to_string(folder.path().join("a.xml")).unwrap();
+    assert!(junit.contains("failures=\"0\"") && junit.contains("name=\"fair\""), "{junit}");
+    let report = json(&folder.path().join("a.json"));
+    assert_eq!((&report["seeds"], &report["failures"]), (&4.into(), &Value::Array(Vec::new())));
+    assert!(report["marks"].as_array().unwrap().iter().any(|mark| mark["seeds"] == 4));
+    assert!(!folder.path().join("failures").exists(), "nothing failed");
+}
+
+#[test]
+fn marks_that_were_not_reached_fail_when_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["swarm", "--seeds", "0..1", "--all-marks"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("    never: "), "{}", stdout(&output));
+}
+
+#[test]
+fn a_failure_becomes_a_file_that_replays() {
+    let folder = tempfile::tempdir().unwrap();
+    let planted = ["swarm", "--seeds", "0..50", "--mutation", "wrong_count", "--failures-max", "1"];
+    let output = run(folder.path(), &[&planted[..], &["--junit", "a.xml", "--jobs", "1"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stdout(&output).contains("seed 0: counted"), "{}", stdout(&output));
+    let junit = std::fs::read_to_string(folder.path().join("a.xml")).unwrap();
+    assert!(junit.contains("name=\"counted\"><failure"), "{junit}");
+
+    let file = folder.path().join("failures/seed-0.json");
+    let replayed = run(folder.path(), &["replay", "failures/seed-0.json"]);
+    assert_eq!(replayed.status.code(), Some(1));
+    let text = stdout(&replayed);
+    assert!(text.contains("the promise is broken as it was") && text.contains("joins"), "{text}");
+
+    // Without the defect, the same plan keeps every promise.
+    let plan = run(folder.path(), &["replay", "--plan", "failures/seed-0.json"]);
+    std::fs::write(folder.path().join("plan.json"), &plan.stdout).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&plan.stdout).unwrap(), json(&file)["plan"]);
+    let healthy = run(folder.path(), &["replay", "--brief", "plan.json"]);
+    assert_eq!(healthy.status.code(), Some(0), "{}", stdout(&healthy));
+}
+
+#[test]
+fn a_journal_of_the_daemon_replays() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = concat!(
+        r#"{"events_of":"restreamer","form":1,"dropped":0,"streams":[{"sources":1,"reconnect_ms":1000,"#,
+        r#""read_timeout_ms":null,"grace_ms":15000,"latency_ms":20,"stall_limit_ms":30000,"#,
+        r#""ring":{"packets_min":1000,"span_min_ms":5000,"bytes_max":4000000},"#,
+        r#""policy":{"join":"keyframe","slow":"keyframe","lag_max_ms":null,"lag_packets_min":400}}]}"#,
+        "\n",
+        r#"{"us":0,"stream":0,"event":"connected","source":0}"#,
+        "\n",
+        r#"{"us":3000000,"stream":0,"event":"joined","viewer":7}"#,
+        "\n",
+        r#"{"us":9000000,"stream":0,"event":"left","viewer":7,"bytes":1,"skipped_packets":0,"reason":"client_left"}"#,
+    );
+    std::fs::write(folder.path().join("events.jsonl"), journal).unwrap();
+    let output = run(folder.path(), &["replay", "events.jsonl"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert!(stdout(&output).contains("viewer 7"), "{}", stdout(&output));
+}
+
+#[test]
+fn hashes_are_the_same_in_two_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["meta", "--seeds", "0..4"]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    let hashes = run(folder.path(), &["meta", "--seeds", "0..4", "--hashes"]);
+    assert_eq!(stdout(&hashes).lines().count(), 4);
+}
+
+#[test]
+fn what_cannot_be_tried_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("no.json"), "{\"name\": 3}").unwrap();
+    for (arguments, message) in [
+        (&["replay", "nothing.json"][..], "cannot read nothing.json"),
+        (&["replay", "no.json"], "no.json: not a failure that `swarm` wrote"),
+        (&["replay"], "Usage"),
+        (&["run", "nowhere"], "there is no scenario nowhere"),
+        (&["swarm", "--seeds", "9..3"], "the smaller one first"),
+        (&["swarm", "--for", "1d"], "60s, 10m or 8h"),
+        (&["meta", "--seeds", "0..1", "--against", "./missing"], "cannot start ./missing"),
+    ] {
+        let output = run(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains(message), "{arguments:?}: {}", stderr(&output));
+    }
+}

@@ -50,10 +50,31 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             CAPTURES.map(|capture| [&[4], &capture[..12 * PACKET]].concat()).to_vec()
         }
         "rtp" => decisions(0, 8, 120),
+        "route" => texts(&[
+            "/news.ts\n/live/\ntv.example/news.ts\n/live",
+            "/\n/a%20b\n/a//b/../c",
+            "/n\u{e4}chste.ts\nTV.example:8000/x/\n/%6e%c3%a4chste%2Ets",
+            "/a/b/\n/a/b/./../b",
+        ]),
+        "source_url" => texts(&[
+            "http://tv.example:8080/a/b.ts?c=d#e",
+            "https://[2001:db8::1]/x",
+            "tcp://127.0.0.1:9000",
+            "udp://@239.1.2.3:5000",
+            "rtp://192.0.2.1@[ff3e::1]:5004",
+            "unix:///run/a%20b.sock",
+            "unixgram:///tmp/a",
+            "file:///dev/dvb/adapter0/dvr0",
+            "fork:///bin/echo 'a b' \\\"c",
+        ]),
         "stream" => decisions(0, 24, 400),
         "ring_viewer" => decisions(0, 24, 300),
         unknown => panic!("{unknown} has no seeds: add them here"),
     }
+}
+
+fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
 /// Bytes of any value: each is a decision of some kind.

@@ -1,6 +1,8 @@
-//! The fuzz targets of restreamer, by name. Their bodies are in `restreamer_core::fuzz`; here they are handed to
-//! libFuzzer (`fuzz_targets/`, with the feature `libfuzzer`), and what it found worth keeping (`corpus/`) is replayed
+//! The fuzz targets of restreamer, by name. Their bodies are in `restreamer_core::fuzz` and [`network`]; here they are
+//! handed to libFuzzer (`fuzz_targets/`, with the feature `libfuzzer`), and what it found worth keeping (`corpus/`) is replayed
 //! by `cargo test`.
+
+pub mod network;
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,7 @@ use restreamer_core::fuzz;
 pub type Target = fn(&[u8]);
 
 /// Every target, with the name of its binary and of its corpus.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("access", fuzz::access),
     ("adaptation", fuzz::adaptation),
     ("framer", fuzz::framer),
@@ -19,7 +21,9 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("psi", fuzz::psi),
     ("quality", fuzz::quality),
     ("ring_viewer", fuzz::ring_viewer),
+    ("route", network::route),
     ("rtp", fuzz::rtp),
+    ("source_url", network::source_url),
     ("splice", fuzz::splice),
     ("stream", fuzz::stream),
 ];

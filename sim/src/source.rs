@@ -3,7 +3,7 @@
 mod reel;
 
 use restreamer_core::testing::{Change, Codec, Form};
-use restreamer_core::{Instant, Rng};
+use restreamer_core::{Duration, Instant, Rng};
 use serde::{Deserialize, Serialize};
 
 use self::reel::Reel;
@@ -16,6 +16,8 @@ const DATAGRAM_BYTES: usize = 7 * 188;
 /// A page of text is sent in pieces of this many bytes.
 const PAGE_BYTES: usize = 8 << 10;
 const NANOS_PER_MS: u64 = 1_000_000;
+/// Synthetic television has 25 frames per second.
+const FRAME_MS: u64 = 40;
 
 /// One source, as planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +117,15 @@ fn yes() -> bool {
 }
 
 impl SourcePlan {
+    /// From one place where a decoder can begin to the next.
+    pub fn key_frame_interval(&self) -> Duration {
+        match self.content {
+            Content::Television { gop_frames, .. } => Duration::from_millis(u64::from(gop_frames) * FRAME_MS),
+            // Captures have one at least each time they begin.
+            Content::Radio | Content::Capture(_) => Duration::from_secs(4),
+        }
+    }
+
     /// Good television: H.264, a key frame per second.
     pub fn television(kbps: u64) -> Self {
         SourcePlan {

@@ -62,4 +62,4 @@ pub use stall::StallTimer;
 pub use stream::{Availability, Input, Operator, Output, Stream, StreamConfig, StreamStats};
 pub use time::{Duration, Instant};
 pub use upstream::{ConnId, Order, UpstreamConfig};
-pub use viewer::{Read, Viewer, ViewerEnd, ViewerStats};
+pub use viewer::{Pieces, Read, Viewer, ViewerEnd, ViewerStats};

@@ -101,16 +101,19 @@ impl Ring {
     }
 
     /// Sequence number of the oldest segment held; equals [`Ring::next`] when none is.
+    #[inline]
     pub fn first(&self) -> u64 {
         self.first
     }
 
     /// The sequence number that the next segment will get.
+    #[inline]
     pub fn next(&self) -> u64 {
         self.first + self.segments.len() as u64
     }
 
     /// The segment with this sequence number, if it is held.
+    #[inline]
     pub fn get(&self, sequence: u64) -> Option<&Segment> {
         let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
         self.segments.get(index).map(|held| &held.segment)
@@ -125,6 +128,7 @@ impl Ring {
     }
 
     /// The newest segment.
+    #[inline]
     pub fn newest(&self) -> Option<&Segment> {
         self.segments.back().map(|held| &held.segment)
     }
@@ -164,6 +168,7 @@ impl Ring {
     }
 
     /// Packets pushed since the ring was made, evicted ones included.
+    #[inline]
     pub fn packets_pushed(&self) -> u64 {
         self.packets_pushed
     }

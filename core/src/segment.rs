@@ -25,6 +25,7 @@ pub struct Segment {
 
 impl Segment {
     /// Number of packets in `data`.
+    #[inline]
     pub fn packets(&self) -> u64 {
         (self.data.len() / PACKET_BYTES) as u64
     }

@@ -84,6 +84,43 @@ pub struct ViewerStats {
     pub skips: u32,
 }
 
+/// What a viewer is to be sent, in order; see [`Viewer::pieces`].
+#[derive(Clone, Debug)]
+pub struct Pieces<'a> {
+    ring: &'a Ring,
+    /// The rest of a packet goes first.
+    torn: &'a [u8],
+    /// Then the tables before the next segment, from here on.
+    psi_from: Option<usize>,
+    /// Then that segment, from here on.
+    from: usize,
+    /// And the others up to the last.
+    next: u64,
+    last: u64,
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if !self.torn.is_empty() {
+            return Some(core::mem::take(&mut self.torn));
+        }
+        if self.next == self.last {
+            return None;
+        }
+        let segment = self.ring.get(self.next)?;
+        if let Some(from) = self.psi_from.take()
+            && from < segment.psi.len()
+        {
+            return Some(&segment.psi[from..]);
+        }
+        self.next += 1;
+        Some(&segment.data[core::mem::take(&mut self.from)..])
+    }
+}
+
 impl Viewer {
     /// A viewer that has not been given a place.
     pub fn new() -> Self {
@@ -92,7 +129,20 @@ impl Viewer {
 
     /// Finds out what there is to send: joins, notices that it was lapped or lags too much, and lets the policy
     /// act on it.
+    #[inline]
     pub fn read(&mut self, ring: &Ring, policy: &Policy) -> Read {
+        let has_nothing_to_decide = self.phase == Phase::Packets
+            && self.torn.is_none()
+            && policy.lag_max.is_none()
+            && ring.first() <= self.sequence;
+        match has_nothing_to_decide {
+            true if self.sequence < ring.next() => Read::Ready,
+            true => Read::Idle,
+            false => self.decide(ring, policy),
+        }
+    }
+
+    fn decide(&mut self, ring: &Ring, policy: &Policy) -> Read {
         if self.phase == Phase::Joining {
             self.join(ring, policy.join);
         }
@@ -116,25 +166,37 @@ impl Viewer {
     }
 
     /// The bytes to send after [`Read::Ready`], in order, nothing copied.
-    pub fn pieces<'a>(&'a self, ring: &'a Ring) -> impl Iterator<Item = &'a [u8]> {
-        let torn = self.torn.as_deref();
-        let last = if self.is_placed() { ring.next() } else { self.sequence };
-        let psi = (self.phase == Phase::Psi).then(|| ring.get(self.sequence)).flatten();
-        let psi = psi.map(|segment| &segment.psi[self.offset as usize..]);
-        let packets = (self.sequence..last).filter_map(|sequence| ring.get(sequence)).enumerate();
-        let packets = packets.map(|(index, segment)| {
-            let sent = if index == 0 && self.phase == Phase::Packets { self.offset as usize } else { 0 };
-            &segment.data[sent..]
-        });
-        torn.into_iter().chain(psi).chain(packets).filter(|piece| !piece.is_empty())
+    #[inline]
+    pub fn pieces<'a>(&'a self, ring: &'a Ring) -> Pieces<'a> {
+        let is_in = |phase| self.phase == phase;
+        Pieces {
+            torn: self.torn.as_deref().unwrap_or_default(),
+            psi_from: is_in(Phase::Psi).then_some(self.offset as usize),
+            from: if is_in(Phase::Packets) { self.offset as usize } else { 0 },
+            next: self.sequence,
+            last: if self.is_placed() { ring.next() } else { self.sequence },
+            ring,
+        }
     }
 
     /// The socket took the first `taken` bytes of [`Viewer::pieces`].
     ///
     /// # Panics
     /// When `taken` is more than was offered: the driver did not keep its rule.
-    pub fn advance(&mut self, mut taken: usize, ring: &Ring) {
+    #[inline]
+    pub fn advance(&mut self, taken: usize, ring: &Ring) {
         self.bytes_sent += taken as u64;
+        let is_at_start = self.phase == Phase::Packets && self.torn.is_none() && self.offset == 0;
+        match ring.get(self.sequence) {
+            Some(segment) if is_at_start && segment.data.len() == taken => {
+                self.sequence += 1;
+                self.packet += segment.packets();
+            }
+            _ => self.advance_by_pieces(taken, ring),
+        }
+    }
+
+    fn advance_by_pieces(&mut self, mut taken: usize, ring: &Ring) {
         if let Some(rest) = self.torn.take() {
             if taken < rest.len() {
                 self.torn = Some(rest[taken..].into());

@@ -110,14 +110,20 @@ impl Link {
     /// Bytes that the socket would take now.
     #[inline]
     pub fn room(&mut self, now: Instant) -> usize {
-        if self.busy_until <= now.as_nanos() && self.extra.is_none() {
-            return self.buffer as usize;
+        if let Some(room) = self.room_without_chance(now) {
+            return room;
         }
         let room = self.free(now);
         match &mut self.extra {
             Some(extra) if extra.short_writes && room > 0 => extra.shorten(room),
             _ => room,
         }
+    }
+
+    /// The same for a plain line whose buffer is empty, where nothing is left to chance; `None` for others.
+    #[inline]
+    pub fn room_without_chance(&self, now: Instant) -> Option<usize> {
+        (self.busy_until <= now.as_nanos() && self.extra.is_none()).then_some(self.buffer as usize)
     }
 
     /// Whether the kernel reports the socket as writable: a third of its buffer is free.

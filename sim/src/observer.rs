@@ -40,6 +40,11 @@ impl Observer {
         self.violation.as_ref()
     }
 
+    /// Whether lines are kept.
+    pub fn is_tracing(&self) -> bool {
+        self.trace.is_some()
+    }
+
     /// Adds a line to the trace, if there is one.
     #[inline]
     pub fn trace(&mut self, now: Instant, line: impl FnOnce() -> String) {

@@ -7,6 +7,7 @@
 mod control;
 mod demo;
 mod documents;
+mod isolation;
 mod kit;
 mod logs;
 mod notifications;

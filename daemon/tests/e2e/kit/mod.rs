@@ -2,6 +2,7 @@
 
 mod crowd;
 pub(crate) mod http;
+mod mast;
 mod origin;
 mod process;
 mod recording;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub(crate) use crowd::Crowd;
+pub(crate) use mast::Mast;
 pub(crate) use origin::Origin;
 pub(crate) use process::{Process, run, run_command, signal};
 pub(crate) use recording::Recording;

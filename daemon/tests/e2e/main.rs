@@ -7,6 +7,7 @@
 mod control;
 mod demo;
 mod documents;
+mod garbage;
 mod isolation;
 mod kit;
 mod logs;

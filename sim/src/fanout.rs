@@ -2,22 +2,21 @@
 //! brought up to date once per round, all viewers swept once per flush, blocked ones left out until their sockets
 //! have room again.
 
-use restreamer_core::{
-    Duration, Instant, Join, Policy, Read, Ring, RingLimits, Slow, StallTimer, Viewer, ViewerEnd, ViewerStats,
-};
+mod seat;
+
+use restreamer_core::{Duration, Instant, Policy, Ring, RingLimits, Viewer, ViewerStats};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Record, Run, Scene};
-use crate::decoder::{Decoder, Received};
+use self::seat::{Newest, Progress, Seat, is_forgotten};
+use crate::check::Record;
+use crate::decoder::Decoder;
 use crate::link::Link;
 use crate::marks::sometimes;
 use crate::mutation::Mutation;
 use crate::observer::{Digest, Observer};
 use crate::plan::SweepOrder;
-use crate::timeline::{Moment, Timeline};
+use crate::timeline::Timeline;
 
-/// Pieces handed to a socket at once.
-const SLICES_MAX: usize = 32;
 /// Time to send the rest of a packet to a viewer whose response ends.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -56,27 +55,6 @@ impl EndReason {
     }
 }
 
-/// A viewer's connection.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    /// Index of the client.
-    client: u32,
-    /// His number in the plan.
-    id: u32,
-    is_blocked: bool,
-    ending: Option<EndReason>,
-    link: Link,
-    record: Record,
-    decoder: Decoder,
-    stall: StallTimer,
-    digest: Digest,
-    bytes_taken: u64,
-    /// Skips that were seen.
-    skips: u32,
-    /// When he came.
-    since: Instant,
-}
-
 /// What the daemon would count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
@@ -110,23 +88,6 @@ pub(crate) struct Shift<'a> {
     pub(crate) observer: &'a mut Observer,
 }
 
-/// What is new for everybody who had all there was: looked up once per sweep.
-struct Newest {
-    sequence: u64,
-    length: usize,
-    moment: Moment,
-}
-
-impl Newest {
-    /// `None` when each viewer has to be looked at closely.
-    fn of(ring: &Ring, shift: &Shift<'_>) -> Option<Self> {
-        let is_plain = shift.mutation.is_none() && !shift.observer.is_tracing();
-        let sequence = ring.next().checked_sub(1).filter(|_| is_plain)?;
-        let length = ring.get(sequence)?.data.len();
-        Some(Newest { sequence, length, moment: *shift.timeline.get(sequence)? })
-    }
-}
-
 /// A viewer whose response is over.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -148,13 +109,6 @@ struct Over {
     place: usize,
     reason: EndReason,
     is_clean: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    CaughtUp,
-    Blocked,
-    Over(EndReason),
 }
 
 /// The viewers of one stream on one runtime.
@@ -202,20 +156,7 @@ impl Fanout {
     ) -> usize {
         self.ring.catch_up(published);
         self.viewers.push(Viewer::new());
-        self.seats.push(Seat {
-            client,
-            id,
-            is_blocked: false,
-            ending: None,
-            link,
-            record: Record::default(),
-            decoder: Decoder::new(shift.now),
-            stall: StallTimer::new(),
-            digest: Digest::default(),
-            bytes_taken: 0,
-            skips: 0,
-            since: shift.now,
-        });
+        self.seats.push(Seat::new(client, id, link, shift.now));
         let place = self.seats.len() - 1;
         self.serve(place, shift);
         place
@@ -372,252 +313,4 @@ impl Fanout {
     pub(crate) fn look(&self, place: usize) -> (&Viewer, &Seat) {
         (&self.viewers[place], &self.seats[place])
     }
-}
-
-impl Seat {
-    fn send(
-        &mut self,
-        viewer: &mut Viewer,
-        ring: &Ring,
-        was_blocked: bool,
-        tally: &mut Tally,
-        shift: &mut Shift<'_>,
-    ) -> Progress {
-        let mut repeats = was_blocked && shift.mutation == Some(Mutation::Duplicate);
-        loop {
-            match self.read(viewer, ring, shift) {
-                Read::Ready => {}
-                Read::Idle => return Progress::CaughtUp,
-                Read::Ended(end) => return Progress::Over(self.end(end, shift)),
-            }
-            let room = self.link.room(shift.now);
-            if room == 0 {
-                return Progress::Blocked;
-            }
-            let mut taken = 0;
-            let mut pieces = viewer.pieces(ring);
-            let mut slices = 0;
-            let mut offered = 0;
-            let is_all = loop {
-                let Some(piece) = pieces.next() else { break true };
-                if slices == SLICES_MAX || taken == room {
-                    break false;
-                }
-                slices += 1;
-                offered += piece.len();
-                let piece = &piece[..piece.len().min(room - taken)];
-                taken += piece.len();
-                self.take(piece, ring, shift);
-            };
-            tally.writes += 1;
-            tally.bytes_sent +=
-                if shift.mutation == Some(Mutation::WrongCount) { offered } else { taken } as u64;
-            self.bytes_taken += taken as u64;
-            let (id, now) = (self.id, shift.now);
-            shift.observer.trace(now, || format!("viewer {id} takes {taken} of {offered} bytes"));
-            if std::mem::take(&mut repeats) && viewer.is_between_packets() {
-                continue;
-            }
-            viewer.advance(taken, ring);
-            self.stall.handle_progress();
-            if is_all && taken == offered {
-                return Progress::CaughtUp;
-            }
-            self.note_partial(viewer, ring, shift);
-        }
-    }
-
-    /// The same as [`Seat::send`] for a viewer who is to get the newest segment whole and nothing else, and whose
-    /// socket takes it: most of them, most of the time. Answers whether he is one; otherwise nothing has happened.
-    #[inline]
-    fn send_newest(
-        &mut self,
-        viewer: &mut Viewer,
-        ring: &Ring,
-        newest: &Newest,
-        tally: &mut Tally,
-        shift: &Shift<'_>,
-    ) -> bool {
-        let is_next = viewer.has_joined()
-            && self.record.sequence == newest.sequence
-            && self.link.room_without_chance(shift.now).is_some_and(|room| room >= newest.length)
-            && viewer.read(ring, shift.policy) == Read::Ready
-            && viewer.stats().skips == self.skips
-            && viewer.pieces(ring).next().is_some_and(|piece| self.record.go_on(ring, piece));
-        if !is_next {
-            return false;
-        }
-        let arrival = self.link.take(shift.now, newest.length);
-        self.digest.mix(arrival.as_nanos());
-        if !self.decoder.go_on(arrival, &newest.moment) {
-            let length = newest.length;
-            self.watch(arrival, newest.sequence, (0, length, length), false, shift);
-        }
-        self.digest.mix(newest.sequence);
-        viewer.advance(newest.length, ring);
-        tally.writes += 1;
-        tally.bytes_sent += newest.length as u64;
-        self.bytes_taken += newest.length as u64;
-        self.stall.handle_progress();
-        true
-    }
-
-    #[inline]
-    fn read(&mut self, viewer: &mut Viewer, ring: &Ring, shift: &mut Shift<'_>) -> Read {
-        let had_joined = viewer.has_joined();
-        let read = if had_joined || shift.mutation != Some(Mutation::UnfreshJoin) {
-            viewer.read(ring, shift.policy)
-        } else {
-            viewer.read(ring, &Policy { join: Join::Live, ..*shift.policy })
-        };
-        if !had_joined {
-            self.note_join(viewer, ring, shift);
-        }
-        let skips = viewer.stats().skips;
-        if skips != self.skips {
-            self.note_skip(ring, shift);
-            self.skips = skips;
-        }
-        read
-    }
-
-    fn note_join(&mut self, viewer: &Viewer, ring: &Ring, shift: &mut Shift<'_>) {
-        let policy = shift.policy;
-        if viewer.has_joined() {
-            self.record.join(Scene { ring, policy });
-            sometimes!(shift.observer, policy.join == Join::Live, JoinedLive);
-            sometimes!(shift.observer, matches!(policy.join, Join::Behind(_)), JoinedBehind);
-        } else {
-            sometimes!(shift.observer, true, JoinedBeforeAccess);
-        }
-    }
-
-    fn note_skip(&mut self, ring: &Ring, shift: &mut Shift<'_>) {
-        let policy = shift.policy;
-        let before = self.record.sequence;
-        let verdict = self.record.skip(Scene { ring, policy });
-        shift.observer.judge(shift.now, Some(self.id), verdict);
-        let after = self.record.sequence;
-        sometimes!(shift.observer, before < ring.first(), Lapped);
-        sometimes!(shift.observer, policy.slow == Slow::Keyframe, SkippedToKeyframe);
-        sometimes!(shift.observer, policy.slow == Slow::Oldest, SkippedToOldest);
-        sometimes!(shift.observer, policy.slow == Slow::Live, SkippedToLive);
-        let begin_of = |sequence| shift.timeline.get(sequence).map(|moment| moment.begin_ns);
-        if let Some(from) = begin_of(before) {
-            self.decoder
-                .note_skipped(begin_of(after).unwrap_or(shift.timeline.end_ns()).saturating_sub(from));
-        }
-        let id = self.id;
-        shift.observer.trace(shift.now, || format!("viewer {id} skips from segment {before} to {after}"));
-    }
-
-    /// His socket takes a piece.
-    #[inline]
-    fn take(&mut self, piece: &[u8], ring: &Ring, shift: &mut Shift<'_>) {
-        let arrival = self.link.take(shift.now, piece.len());
-        self.digest.mix(arrival.as_nanos());
-        let sequence = self.record.sequence;
-        if self.record.go_on(ring, piece)
-            && let Some(moment) = shift.timeline.get(sequence)
-            && self.decoder.go_on(arrival, moment)
-        {
-            self.digest.mix(sequence);
-            return;
-        }
-        if self.record.sequence > sequence {
-            let length = piece.len();
-            self.watch(arrival, sequence, (0, length, length), false, shift);
-            self.digest.mix(sequence);
-        } else {
-            self.take_carefully(arrival, piece, ring, shift);
-        }
-    }
-
-    fn take_carefully(&mut self, arrival: Instant, piece: &[u8], ring: &Ring, shift: &mut Shift<'_>) {
-        match self.record.receive(ring, piece) {
-            Err(breach) => shift.observer.judge(shift.now, Some(self.id), Err(breach)),
-            Ok(Run::Rest(rest)) => {
-                self.digest.mix(rest.len() as u64);
-                sometimes!(
-                    shift.observer,
-                    self.record.last_segment().is_some_and(|last| last < ring.first()),
-                    RestAfterEviction
-                );
-            }
-            Ok(Run::Tables { from, to, .. }) => self.digest.mix((to - from) as u64 + 1_000),
-            Ok(Run::Packets { sequence, segment, from, to }) => {
-                self.digest.mix(sequence);
-                self.digest.mix(from as u64);
-                self.digest.mix(to as u64);
-                let after_skip = std::mem::take(&mut self.record.after_skip);
-                self.watch(arrival, sequence, (from, to, segment.data.len()), after_skip, shift);
-            }
-        }
-    }
-
-    /// The player gets bytes `from..to` of a segment of `length`.
-    fn watch(
-        &mut self,
-        at: Instant,
-        sequence: u64,
-        (from, to, length): (usize, usize, usize),
-        after_skip: bool,
-        shift: &Shift<'_>,
-    ) {
-        if let Some(moment) = shift.timeline.get(sequence) {
-            let live_ns = shift.timeline.end_ns();
-            self.decoder.receive(&Received { at, moment, from, to, length, after_skip, live_ns });
-        }
-    }
-
-    fn note_partial(&mut self, viewer: &mut Viewer, ring: &Ring, shift: &mut Shift<'_>) {
-        if viewer.is_between_packets() {
-            return;
-        }
-        sometimes!(shift.observer, true, PartialPacket);
-        if shift.mutation == Some(Mutation::TornPacket) {
-            let rest = viewer.pieces(ring).next().map_or(0, <[u8]>::len);
-            viewer.advance(rest, ring);
-        }
-    }
-
-    fn end(&mut self, end: ViewerEnd, shift: &mut Shift<'_>) -> EndReason {
-        sometimes!(shift.observer, end == ViewerEnd::TooSlow, TooSlow);
-        match end {
-            ViewerEnd::TooSlow => EndReason::TooSlow,
-            ViewerEnd::Asked => self.ending.unwrap_or(EndReason::Shutdown),
-        }
-    }
-
-    pub(crate) fn decoder(&self) -> &Decoder {
-        &self.decoder
-    }
-
-    pub(crate) fn record(&self) -> &Record {
-        &self.record
-    }
-
-    /// Since when his socket has taken nothing.
-    pub(crate) fn blocked_since(&self) -> Option<Instant> {
-        self.stall.poll_timeout(Some(Duration::ZERO)).filter(|_| self.is_blocked)
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.id
-    }
-
-    /// Index of the client.
-    pub(crate) fn client(&self) -> u32 {
-        self.client
-    }
-
-    pub(crate) fn since(&self) -> Instant {
-        self.since
-    }
-}
-
-/// A defect put in on purpose: the wake-up of a socket that was full for long is lost.
-fn is_forgotten(seat: &Seat, shift: &Shift<'_>) -> bool {
-    shift.mutation == Some(Mutation::LostWakeUp)
-        && seat.stall.is_stalled(shift.now, Some(Duration::from_secs(1)))
 }

@@ -10,6 +10,7 @@ mod documents;
 mod garbage;
 mod isolation;
 mod kit;
+mod listeners;
 mod logs;
 mod notifications;
 mod players;

@@ -2,12 +2,8 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -54,23 +50,13 @@ impl Curl {
     }
 }
 
-/// Writes a new certificate for localhost, and its key.
-fn certify(directory: &Path) {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let pem = |label: &str, der: &[u8]| {
-        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
-    };
-    fs::write(directory.join("key.pem"), pem("PRIVATE KEY", &signing_key.serialize_der())).unwrap();
-    fs::write(directory.join("cert.pem"), pem("CERTIFICATE", cert.der())).unwrap();
-}
-
 #[test]
 fn tls_with_a_certificate_that_is_replaced_under_way() {
     if !kit::has("listeners::tls", &["curl"]) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    certify(directory.path());
+    kit::certify(directory.path());
     let port = kit::free_port();
     let address = format!("127.0.0.1:{port}");
     let secure = json!({ "address": address, "tls": { "cert": "cert.pem", "key": "key.pem" } });
@@ -91,7 +77,7 @@ fn tls_with_a_certificate_that_is_replaced_under_way() {
     viewer.recording().assert_begins_at_access_point();
     assert!(believes(&first));
 
-    certify(server.directory());
+    kit::certify(server.directory());
     server.wait_for_event("certificate_reloaded");
     assert!(believes(&file("cert.pem")) && !believes(&first), "new connections get the new certificate");
     let mut another = Curl::start(&["--resolve", &resolve, "--cacert", &file("cert.pem"), &url("/live.ts")]);

@@ -7,6 +7,7 @@
 mod control;
 mod demo;
 mod documents;
+mod examples;
 mod garbage;
 mod isolation;
 mod kit;

@@ -2,6 +2,7 @@
 
 mod crowd;
 pub(crate) mod http;
+mod identity;
 mod mast;
 mod origin;
 mod process;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub(crate) use crowd::Crowd;
+pub(crate) use identity::certify;
 pub(crate) use mast::Mast;
 pub(crate) use origin::Origin;
 pub(crate) use process::{Process, run, run_command, signal};

@@ -65,6 +65,19 @@ impl Server {
         Server::launch(&mut command, directory)
     }
 
+    /// One of the examples, on a free port, with what stands for other machines replaced.
+    pub(crate) fn example(command: &mut Command, name: &str, places: &[(&str, &str)]) -> Server {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+        let mut text = fs::read_to_string(examples.join(name)).unwrap();
+        for (there, here) in places {
+            assert!(text.contains(there), "{there} is not in {name}");
+            text = text.replace(there, here);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(name), text).unwrap();
+        Server::launch(command.args([name, "--listen", "127.0.0.1:0"]), directory)
+    }
+
     /// The same with a log that nobody can follow here. It listens on a port that was free a moment ago.
     pub(crate) fn start_unheard(directory: TempDir, mut config: Value) -> Server {
         let address = SocketAddr::from(([127, 0, 0, 1], super::free_port()));

@@ -24,7 +24,8 @@ pub(crate) const CANDIDATE_WAIT: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(crate) struct Assembly {
-    latency: Duration,
+    /// How long the first byte of a segment waits for others.
+    flush_interval: Duration,
     access: AccessDetector,
     psi: PsiTracker,
     continuity: Continuity,
@@ -57,9 +58,9 @@ struct Candidate {
 }
 
 impl Assembly {
-    pub(crate) fn new(latency: Duration) -> Self {
+    pub(crate) fn new(flush_interval: Duration) -> Self {
         Assembly {
-            latency,
+            flush_interval,
             access: AccessDetector::new(FALLBACK_WAIT),
             psi: PsiTracker::new(),
             continuity: Continuity::new(),
@@ -71,6 +72,11 @@ impl Assembly {
             has_published: false,
             told: None,
         }
+    }
+
+    /// From now on the first byte of a segment waits for so long.
+    pub(crate) fn set_flush_interval(&mut self, interval: Duration) {
+        self.flush_interval = interval;
     }
 
     /// The packets that follow come from another connection than those before.
@@ -146,8 +152,8 @@ impl Assembly {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let wait = match &self.candidate {
-            Some(candidate) if candidate.offset == 0 => self.latency.max(CANDIDATE_WAIT),
-            _ => self.latency,
+            Some(candidate) if candidate.offset == 0 => self.flush_interval.max(CANDIDATE_WAIT),
+            _ => self.flush_interval,
         };
         (!self.is_gated && !self.buffer.is_empty()).then(|| self.head.at + wait)
     }

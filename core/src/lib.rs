@@ -25,6 +25,7 @@ pub mod admission;
 mod assembly;
 pub mod cause;
 pub mod event;
+pub mod flush;
 pub mod framer;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;

@@ -11,6 +11,7 @@ use crate::access::AccessCounts;
 use crate::assembly::Assembly;
 use crate::cause::CloseCause;
 use crate::event::StreamEvent;
+use crate::flush::flush_interval;
 use crate::framer::FramerStats;
 use crate::quality::QualityCounts;
 use crate::segment::Segment;
@@ -24,7 +25,8 @@ pub struct StreamConfig {
     pub upstream: UpstreamConfig,
     /// How long viewers are held after the loss of the upstream.
     pub grace: Duration,
-    /// How long a byte may wait to be sent together with others.
+    /// How long a byte may wait to be sent together with others; less where that costs little, see
+    /// [`Stream::set_flush_cost`].
     pub latency: Duration,
 }
 
@@ -136,6 +138,7 @@ pub struct SourceStats {
 #[derive(Debug)]
 pub struct Stream {
     grace: Duration,
+    latency: Duration,
     upstream: Upstream,
     assembly: Assembly,
     /// The connection whose packets the assembly holds.
@@ -158,6 +161,7 @@ impl Stream {
     pub fn new(config: StreamConfig, seed: u64) -> Self {
         Stream {
             grace: config.grace,
+            latency: config.latency,
             upstream: Upstream::new(config.upstream, seed),
             assembly: Assembly::new(config.latency),
             assembled: None,
@@ -211,6 +215,13 @@ impl Stream {
             // The driver ends everything: what becomes of the viewers is no news any more.
             self.update_availability(now);
         }
+    }
+
+    /// Writing to everybody once costs so much, on the busiest of those who write; `None`: nobody watches. To be said
+    /// before [`Stream::handle`]; without it, bytes wait as long as they may.
+    pub fn set_flush_cost(&mut self, cost: Option<Duration>) {
+        let interval = cost.map_or(self.latency, |cost| flush_interval(self.latency, cost));
+        self.assembly.set_flush_interval(interval);
     }
 
     /// The next order to the driver; they must be carried out in this order.

@@ -48,6 +48,23 @@ fn no_byte_waits_longer_than_the_flush_interval() {
 }
 
 #[test]
+fn bytes_wait_shorter_where_a_flush_costs_little() {
+    for (cost, waits_ms) in [(Some(0), 5), (Some(100), 10), (Some(9_000), 20), (None, 20)] {
+        let mut channel = Channel::new(config());
+        let mut source = synthetic(1);
+        channel.play(&mut source, 2_000);
+        channel.wait(Duration::from_millis(100));
+        channel.stream.set_flush_cost(cost.map(Duration::from_micros));
+        let (before, conn) = (channel.segments.len(), channel.last_conn());
+        channel.say(Input::Data(conn, &source.take_bytes(3)));
+        channel.wait(Duration::from_millis(waits_ms - 1));
+        assert_eq!(channel.segments.len(), before, "{cost:?} µs");
+        channel.wait(Duration::from_millis(1));
+        assert_eq!(channel.segments.len(), before + 1, "{cost:?} µs");
+    }
+}
+
+#[test]
 fn a_stream_is_live_with_its_first_packet_and_not_with_its_connection() {
     let mut channel = Channel::new(config());
     channel.say(Input::Connected(channel.last_conn()));

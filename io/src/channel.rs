@@ -204,6 +204,7 @@ impl Core {
                 _ => {}
             }
         }
+        inner.stream.set_flush_cost(self.published.flush_cost());
         inner.stream.handle(now, input);
         let mut is_news = false;
         while let Some(output) = inner.stream.poll_output() {

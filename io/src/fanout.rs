@@ -5,6 +5,7 @@
 //! vectored write, advance. A viewer whose socket is full leaves the sweep until its socket wakes it; nothing is
 //! queued for it, so everything unsent is still the drop policy's to drop.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,6 +60,24 @@ struct Shared<S> {
     inbox: Mutex<Inbox<S>>,
     /// Viewers whose sockets have something to say.
     ready: Arc<Ready>,
+    /// What all fan-outs of this runtime cost.
+    load: Arc<Load>,
+}
+
+/// What it costs one runtime to write once to every viewer of every stream, nanoseconds: the sum of each fan-out's
+/// last sweep.
+#[derive(Debug, Default)]
+struct Load(AtomicU64);
+
+impl Load {
+    /// Replaces one fan-out's part.
+    fn replace(&self, before: u64, now: u64) {
+        self.0.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    fn sum(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
 }
 
 struct Inbox<S> {
@@ -93,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
         shutdown: CancellationToken,
         tune: impl Fn(&S, &ViewerConfig) + Send + Sync + 'static,
     ) -> Arc<Self> {
+        let load = Arc::<Load>::default();
         let streams = (0..).map(StreamId).zip(streams).map(|(id, (config, published))| {
             let bell = Arc::new(Notify::new());
             Arc::new(Shared {
@@ -104,6 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
                 bell: Arc::clone(&bell),
                 inbox: Mutex::new(Inbox { arrivals: Vec::new(), is_running: false }),
                 ready: Arc::new(Ready { keys: Mutex::default(), bell }),
+                load: Arc::clone(&load),
             })
         });
         Arc::new(FanOuts {
@@ -159,6 +180,8 @@ struct FanOut<S> {
     stall_check: Option<Instant>,
     /// How often the published stream has turned all its viewers away.
     dismissals: u64,
+    /// What the last sweep took, nanoseconds.
+    sweep_ns: u64,
     tally: Tally,
 }
 
@@ -183,6 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
             players: Vec::new(),
             free: Vec::new(),
             stall_check: None,
+            sweep_ns: 0,
             tally: Tally::default(),
         }
     }
@@ -195,6 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
         loop {
             self.round(&mut keys, shutdown.is_cancelled());
             self.shared.published.set_wanted(&reader, self.wanted());
+            self.shared.published.set_flush_cost(&reader, self.shared.load.sum());
             if self.players.len() == self.free.len() && self.leave_if_empty(&reader) {
                 break;
             }
@@ -228,6 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
             for key in 0..self.players.len() {
                 self.visit(key, now, |player| !player.is_blocked(), Player::send);
             }
+            self.note_sweep(self.shared.clock.now().saturating_since(now));
         }
         self.shared.ready.take(keys);
         for key in keys.drain(..) {
@@ -237,6 +263,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
             self.end_stalled(now);
         }
         self.count();
+    }
+
+    fn note_sweep(&mut self, took: Duration) {
+        let sweep_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.shared.load.replace(std::mem::replace(&mut self.sweep_ns, sweep_ns), sweep_ns);
     }
 
     /// Gives the new viewers a place and their first bytes.
@@ -362,6 +393,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
         let mut inbox = self.shared.lock_inbox();
         if inbox.arrivals.is_empty() {
             inbox.is_running = false;
+            self.shared.load.replace(self.sweep_ns, 0);
             self.shared.published.unsubscribe(reader);
         }
         !inbox.is_running
@@ -371,21 +403,113 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use restreamer_core::RingLimits;
-    use tokio::io::DuplexStream;
+    use crate::answer::Framing;
+    use crate::gate::{Gate, Peer};
+    use crate::service::Visitor;
+    use bytes::Bytes;
+    use hyper::Version;
+    use restreamer_core::testing::Reel;
+    use restreamer_core::{AdmissionLimits, Join, RingLimits};
+    use std::io::{self, IoSlice};
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use tokio::io::ReadBuf;
+
+    /// A socket that takes everything and never says anything.
+    struct Socket;
+
+    impl AsyncRead for Socket {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Socket {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// The task of one stream, with so many viewers, who join live.
+    fn task_with(viewers: usize) -> FanOut<Socket> {
+        let observe = Observe::new([("/s.ts", ["tcp://source:1"])]);
+        let gate = Gate::new(AdmissionLimits::default(), Arc::clone(&observe), Box::new(|_| ()));
+        let policy = Policy { join: Join::Live, ..Policy::default() };
+        let config = ViewerConfig { policy, stall_timeout: None, send_buffer: None };
+        let streams = [(config, Arc::new(Published::new(RingLimits::default())))];
+        let (clock, shutdown) = (Clock::start(), CancellationToken::new());
+        let fan_outs = FanOuts::new(streams, &observe, clock, shutdown, |_, _| ());
+        let task = FanOut::new(Arc::clone(&fan_outs.streams[0]));
+        task.shared.published.set_availability(Availability::Live);
+        let viewer = || NewViewer {
+            io: Socket,
+            head: Bytes::from_static(b"head"),
+            preamble: Bytes::new(),
+            framing: Framing::Close,
+            seat: gate.enter(StreamId(0), Availability::Live, Peer::Local).unwrap(),
+            visitor: Box::new(Visitor {
+                peer: Peer::Local,
+                user_agent: "".into(),
+                version: Version::HTTP_11,
+            }),
+        };
+        task.shared.lock_inbox().arrivals.extend((0..viewers).map(|_| viewer()));
+        task
+    }
 
     /// A client that sends a lot and leaves signals once more while it is removed. As the last one it ends the
     /// task, and the next task, with fewer viewers, found its number: it panicked, and the stream was dead.
     #[tokio::test]
     async fn a_signal_of_a_viewer_who_is_gone_is_no_signal() {
-        let observe = Observe::new([("/s.ts", ["tcp://source:1"])]);
-        let config = ViewerConfig { policy: Policy::default(), stall_timeout: None, send_buffer: None };
-        let streams = [(config, Arc::new(Published::new(RingLimits::default())))];
-        let (clock, shutdown) = (Clock::start(), CancellationToken::new());
-        let fan_outs = FanOuts::<DuplexStream>::new(streams, &observe, clock, shutdown, |_, _| ());
-        let mut task = FanOut::new(Arc::clone(&fan_outs.streams[0]));
+        let mut task = task_with(0);
         task.shared.ready.push(4);
         task.round(&mut Vec::new(), false);
         assert!(task.players.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_came_during_a_long_sweep_goes_to_each_viewer_with_one_write() {
+        let (mut task, mut reel) = (task_with(3), Reel::new());
+        task.round(&mut Vec::new(), false);
+        let observe = Arc::clone(&task.shared.observe);
+        let counters = observe.stream(StreamId(0));
+        let writes = counters.flushes.now();
+        for (round, segments) in [1, 5, 20].into_iter().enumerate() {
+            let sent = counters.bytes_sent.now();
+            for _ in 0..segments {
+                task.shared.published.push(reel.segment(Instant::ORIGIN, 10, false));
+            }
+            task.round(&mut Vec::new(), false);
+            assert_eq!(
+                task.shared.observe.stream(StreamId(0)).flushes.now(),
+                writes + 3 * (round as u64 + 1)
+            );
+            assert!(counters.bytes_sent.now() - sent >= 3 * segments * 10 * PACKET_BYTES as u64);
+        }
+    }
+
+    #[test]
+    fn the_cost_of_a_flush_is_that_of_all_streams_of_the_runtime() {
+        let load = Load::default();
+        for (before, now, sum) in [(0, 70, 70), (0, 30, 100), (70, 20, 50), (30, 0, 20)] {
+            load.replace(before, now);
+            assert_eq!(load.sum(), Duration::from_nanos(sum));
+        }
     }
 }

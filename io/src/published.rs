@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use restreamer_core::{Availability, Demand, Instant, Intake, Patience, Ring, RingLimits, Segment};
+use restreamer_core::{Availability, Demand, Duration, Instant, Intake, Patience, Ring, RingLimits, Segment};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -34,6 +34,8 @@ pub struct Reader {
     bell: Arc<Notify>,
     /// The oldest segment that a viewer who keeps up has not taken, or `NOTHING`.
     wanted: AtomicU64,
+    /// What a flush costs on its thread, nanoseconds.
+    flush_cost: AtomicU64,
 }
 
 impl Published {
@@ -79,7 +81,8 @@ impl Published {
 
     /// From now on `bell` is rung for every change.
     pub fn subscribe(&self, bell: Arc<Notify>) -> Arc<Reader> {
-        let reader = Arc::new(Reader { bell, wanted: AtomicU64::new(NOTHING) });
+        let reader =
+            Arc::new(Reader { bell, wanted: AtomicU64::new(NOTHING), flush_cost: AtomicU64::new(0) });
         self.lock_readers().push(Arc::clone(&reader));
         self.source_bell.notify_waiters();
         reader
@@ -97,6 +100,18 @@ impl Published {
         if reader.wanted.swap(wanted, Ordering::AcqRel) != wanted {
             self.source_bell.notify_waiters();
         }
+    }
+
+    /// Writing once to all viewers of the thread of `reader` costs so much, whatever they watch.
+    pub(crate) fn set_flush_cost(&self, reader: &Reader, cost: Duration) {
+        reader.flush_cost.store(u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The same of the busiest reader; `None` when nobody watches.
+    pub(crate) fn flush_cost(&self) -> Option<Duration> {
+        let readers = self.lock_readers();
+        let costs = readers.iter().map(|reader| reader.flush_cost.load(Ordering::Relaxed));
+        costs.max().map(Duration::from_nanos)
     }
 
     /// Waits for as long as the source is to be left alone; answers whether it rests like this between all reads.
@@ -165,7 +180,6 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     /// A stream that nobody watches, and the rhythm of its source: half a megabyte per second, read a moment ago.
     fn idle(clock: Clock) -> (Published, Intake) {

@@ -246,7 +246,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
             }
         }
         let cx = &mut Context::from_waker(&self.waker);
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, &batch.slices[..batch.count]);
+        let written = match &batch.slices[..batch.count] {
+            // `send` takes a shorter way through the kernel than `writev`.
+            [piece] => Pin::new(&mut self.io).poll_write(cx, piece),
+            pieces => Pin::new(&mut self.io).poll_write_vectored(cx, pieces),
+        };
         if let Poll::Ready(Ok(taken)) = written {
             self.advance(taken, ring);
         }

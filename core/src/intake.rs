@@ -22,8 +22,12 @@ const REST_BUFFER_PART: usize = 8;
 const HOLD_BYTES_PART: u64 = 8;
 /// The rate of a source is measured over at least this long.
 const RATE_WINDOW: Duration = Duration::from_millis(200);
-/// A rest shorter than the flush interval divided by this is not worth a timer.
-const REST_PARTS_MAX: u32 = 4;
+/// The longest rest: arrival times, by which streams are judged, get no coarser.
+pub const REST_MAX: Duration = Duration::from_millis(20);
+/// A rest shorter than this is not worth a timer.
+const REST_MIN: Duration = Duration::from_millis(4);
+/// Times that the flush interval is halved at most to find a rest.
+const REST_HALVINGS_MAX: u32 = 16;
 
 /// What happens to the bytes of a source that is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,10 +103,10 @@ impl Intake {
             Patience::Buffered(bytes) => bytes / REST_BUFFER_PART,
         };
         let rate = u128::from(self.rate?);
-        let piles_up = |rest: &Duration| rate * rest.as_nanos() / 1_000_000_000;
-        let parts = (0..).map(|power| 1 << power).take_while(|&parts| parts <= REST_PARTS_MAX);
-        let rest = parts.map(|parts| self.latency / parts).find(|rest| piles_up(rest) <= room as u128)?;
-        let step = u64::try_from(rest.as_nanos()).ok().filter(|&nanos| nanos > 0)?;
+        let fits = |rest: Duration| rate * rest.as_nanos() / 1_000_000_000 <= room as u128;
+        let mut rests = (0..REST_HALVINGS_MAX).map(|power| self.latency / (1 << power));
+        let rest = rests.find(|&rest| rest <= REST_MAX && fits(rest)).filter(|&rest| rest >= REST_MIN)?;
+        let step = u64::try_from(rest.as_nanos()).ok()?;
         Some(Instant::from_nanos((self.read_at.as_nanos() / step).saturating_add(1).saturating_mul(step)))
     }
 }

@@ -45,9 +45,22 @@ fn nobodys_source_rests_for_the_flush_interval_or_less_if_much_would_pile_up() {
 }
 
 #[test]
+fn a_rest_is_a_part_of_the_flush_interval_and_neither_too_short_nor_too_long() {
+    let ring = Ring::new(RingLimits::default());
+    for (interval, rests) in [(0, false), (3, false), (4, true), (20, true), (50, true), (1_000, true)] {
+        let mut intake = Intake::new(Duration::from_millis(interval));
+        (0..=20).for_each(|ms| intake.handle_read(millis(ms * 100), 50_000));
+        let until = intake.rest(millis(2_000), &ring, Demand::Nobody, Patience::Waits);
+        let found = until.map(|until| until.saturating_since(millis(2_000)));
+        assert_eq!(found.is_some(), rests, "flushes every {interval} ms");
+        assert!(found.is_none_or(|found| found <= Duration::from_millis(20)), "flushes every {interval} ms");
+    }
+}
+
+#[test]
 fn datagrams_never_fill_more_than_a_part_of_the_kernels_buffer_during_a_rest() {
     for (buffer, rest) in
-        [(200_000, Some(20)), (80_000, Some(20)), (79_000, Some(10)), (19_000, None), (0, None)]
+        [(200_000, Some(20)), (80_000, Some(20)), (79_000, Some(10)), (15_000, None), (0, None)]
     {
         assert_eq!(rest_of(500_000, Patience::Buffered(buffer)), rest, "{buffer} bytes");
     }

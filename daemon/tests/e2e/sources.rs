@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use restreamer_core::testing::Damage;
 use serde_json::{Value, json};
 
-use crate::kit::{self, Feed, Recording, Server, Viewer};
+use crate::kit::{self, Feed, Mast, Recording, Server, Viewer};
 
 /// Viewers of one source at once.
 const VIEWERS: usize = 20;
@@ -180,6 +181,42 @@ fn unix_seqpacket() {
         return;
     }
     unix_socket(&["-listen", "1", "-type", "seqpacket"], "unixpacket");
+}
+
+/// After its end it begins again by the rule for every connection, and those who watch see it begin.
+#[test]
+fn file_that_ends() {
+    let server = server_of(&format!("file://{}", kit::clip().display()), json!({}));
+    let viewer = server.view(SERVE);
+    server.wait_for_events("connected", 3);
+    kit::wait_until("it begins again", || {
+        after_seam(&viewer.recording()).is_some_and(|anew| anew.packets().len() >= PACKETS)
+    });
+    viewer.recording().assert_begins_at_access_point();
+    viewer.recording().assert_continuous();
+    assert!(server.events("closed").iter().all(|line| line["kind"] == "ended"), "its end is no failure");
+}
+
+/// The connection stays open, and nothing comes: the next source takes over, and nobody is sent away.
+#[test]
+fn a_source_that_stands_still_is_left_for_the_next() {
+    let masts = [Mast::silent(2_000_000, Damage::default()), Mast::silent(2_000_000, Damage::default())];
+    masts.iter().for_each(Mast::go_on_air);
+    let server = Server::start(json!({ "readtimeout": 1, "order": "priority", "resources": [
+        { "type": "stream", "serve": SERVE, "remotes": masts.each_ref().map(Mast::url) },
+    ] }));
+    let viewer = server.view(SERVE);
+    viewer.wait_for(PACKETS);
+    masts[0].fall_silent();
+    let closed = server.wait_for_event("closed");
+    assert_eq!((&closed["url"], &closed["kind"]), (&json!(masts[0].url()), &json!("timeout")), "{closed}");
+    let connected = server.wait_for_events("connected", 2).remove(1);
+    assert_eq!(connected["url"], masts[1].url());
+    kit::wait_until("the next one is seen", || {
+        after_seam(&viewer.recording()).is_some_and(|anew| anew.packets().len() >= PACKETS)
+    });
+    viewer.recording().assert_continuous();
+    assert!(server.events("viewer_end").is_empty(), "nobody had to connect again");
 }
 
 /// The server connects to a socket of ffmpeg's.

@@ -32,7 +32,6 @@ impl Mast {
         let air = Arc::<Air>::default();
         let sending = Arc::clone(&air);
         let origin = Origin::raw(move |stream| {
-            drop(sending.changed.wait_while(sending.is_on.lock().unwrap(), |is_on| !*is_on).unwrap());
             sending.send(stream, bits_per_second, damage);
         });
         Mast { origin, air }
@@ -41,6 +40,11 @@ impl Mast {
     pub(crate) fn go_on_air(&self) {
         *self.air.is_on.lock().unwrap() = true;
         self.air.changed.notify_all();
+    }
+
+    /// From here on it sends nothing, and closes nothing.
+    pub(crate) fn fall_silent(&self) {
+        *self.air.is_on.lock().unwrap() = false;
     }
 
     pub(crate) fn url(&self) -> String {
@@ -63,6 +67,7 @@ impl Air {
         let mut wire = Wire::new(synthetic, Form::Plain, damage, 2);
         let start = Instant::now();
         loop {
+            drop(self.changed.wait_while(self.is_on.lock().unwrap(), |is_on| !*is_on).unwrap());
             let mut bytes = Vec::new();
             let mut due = Duration::ZERO;
             for _ in 0..AT_ONCE {

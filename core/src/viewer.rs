@@ -134,6 +134,7 @@ impl Viewer {
         let has_nothing_to_decide = self.phase == Phase::Packets
             && self.torn.is_none()
             && policy.lag_max.is_none()
+            && !self.has_fallen_behind
             && ring.first() <= self.sequence;
         match has_nothing_to_decide {
             true if self.sequence < ring.next() => Read::Ready,

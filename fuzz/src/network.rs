@@ -50,6 +50,7 @@ pub fn route(bytes: &[u8]) {
     for (index, serve) in serves.iter().enumerate().filter(|(_, serve)| serve.label().starts_with('/')) {
         let found = routes.find(None, serve.label());
         // What is written with a bare percent sign is no path of a request.
-        assert!(matches!(found, Found::Malformed) || found == Found::Resource(index), "{serve:?}: {found:?}");
+        let is_no_request = matches!(found, Found::Malformed) && serve.label().contains('%');
+        assert!(is_no_request || found == Found::Resource(index), "{serve:?}: {found:?}");
     }
 }

@@ -18,14 +18,17 @@ use crate::world::Options;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
-    /// The version of the simulator that found it.
-    pub version: String,
-    /// The promise, and how it was broken.
+    /// What somebody has found out about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+    /// The promise, and how it was broken when the failure was found.
+    pub found: Violation,
+    /// How the plan below breaks it.
     pub violation: Violation,
     /// A defect that was put in on purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mutation: Option<Mutation>,
-    /// What breaks it.
+    /// What breaks it, made small.
     pub plan: Plan,
 }
 
@@ -45,6 +48,8 @@ pub enum ReadError {
     Incident(IncidentError),
     /// It is no JSON, or not of one of these forms.
     Form(serde_json::Error),
+    /// It is a plan that makes no sense: where, and why.
+    Plan(String),
 }
 
 impl Failure {
@@ -54,10 +59,10 @@ impl Failure {
     }
 
     /// The same for a plan that was run already.
-    pub fn of(plan: &Plan, outcome: &Outcome, mutation: Option<Mutation>) -> Option<Failure> {
-        let violation = outcome.violation.clone()?;
-        let (plan, violation) = shrink(plan, violation, Options { mutation, traces: false });
-        Some(Failure { version: env!("CARGO_PKG_VERSION").into(), violation, mutation, plan })
+    pub(crate) fn of(plan: &Plan, outcome: &Outcome, mutation: Option<Mutation>) -> Option<Failure> {
+        let found = outcome.violation.clone()?;
+        let (plan, violation) = shrink(plan, found.clone(), Options { mutation, traces: false });
+        Some(Failure { about: None, found, violation, mutation, plan })
     }
 }
 
@@ -70,12 +75,13 @@ impl Replayable {
         }
         let value: Value = serde_json::from_str(text).map_err(ReadError::Form)?;
         // Read again as what it is, so that an error names its line.
-        if value.get("violation").is_some() {
-            serde_json::from_str(text).map(Replayable::Failure)
-        } else {
-            serde_json::from_str(text).map(Replayable::Plan)
-        }
-        .map_err(ReadError::Form)
+        let read = match value.get("violation") {
+            Some(_) => serde_json::from_str(text).map(Replayable::Failure),
+            None => serde_json::from_str(text).map(Replayable::Plan),
+        };
+        let read = read.map_err(ReadError::Form)?;
+        read.plan().check().map_err(ReadError::Plan)?;
+        Ok(read)
     }
 
     /// What to run.
@@ -99,6 +105,7 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ReadError::Incident(error) => error.fmt(f),
+            ReadError::Plan(error) => write!(f, "the plan makes no sense: {error}"),
             ReadError::Form(error) => write!(
                 f,
                 "not a failure that `swarm` wrote, not a plan of `run --plan`, and not a journal of an `events` \
@@ -123,6 +130,8 @@ mod tests {
         assert_eq!((read.plan(), read.mutation()), (&plan, None));
         let error = Replayable::read(&text.replace("\"runtimes\"", "\"runtime\"")).unwrap_err().to_string();
         assert!(error.contains("unknown field `runtime`") && error.contains("line "), "{error}");
+        let senseless = serde_json::to_string(&Plan { runtimes: 0, ..plan }).unwrap();
+        assert!(Replayable::read(&senseless).unwrap_err().to_string().contains("runtimes: "));
         assert!(Replayable::read("nothing").unwrap_err().to_string().contains("line 1 column 2"));
     }
 

@@ -169,9 +169,9 @@ impl Fanout {
 
     /// There is something new in the ring: one round for all viewers whose sockets are not full.
     pub(crate) fn sweep(&mut self, published: &Ring, order: SweepOrder, shift: &mut Shift<'_>) {
-        let newest = self.ring.next();
+        let before = self.ring.next();
         self.ring.catch_up(published);
-        sometimes!(shift.observer, self.ring.next() > newest + 1, LateSweep);
+        sometimes!(shift.observer, self.ring.next() > before + 1, LateSweep);
         self.sweeps += 1;
         let count = self.seats.len();
         let start = match order {

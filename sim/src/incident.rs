@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::faults::{Fault, SourceFault};
 use crate::link::LinkSpec;
-use crate::plan::{Event, Plan, PolicyPlan, RingPlan, StreamPlan, ViewerPlan};
+use crate::plan::{Event, KBPS_MIN, Plan, PolicyPlan, RingPlan, StreamPlan, ViewerPlan};
 use crate::source::SourcePlan;
 
 /// Nothing received for this long is a silence of the source, and not a pause between two packets.
@@ -56,6 +56,8 @@ struct Head {
     #[serde(rename = "events_of")]
     _events_of: String,
     form: u32,
+    /// Events before the oldest one that was kept.
+    dropped: u64,
     streams: Vec<StreamHead>,
 }
 
@@ -234,8 +236,12 @@ impl Incident {
         let mut events: Vec<Event> =
             self.events.iter().map(|(us, fault)| Event { at_ms: ms(*us), fault: fault.clone() }).collect();
         events.sort_by_key(|event| event.at_ms);
+        let name = match head.dropped {
+            0 => "incident".into(),
+            dropped => format!("incident, without its first {dropped} events"),
+        };
         Plan {
-            name: "incident".into(),
+            name,
             seed: 1,
             duration_ms: ms(self.end) + 1_000,
             heal_ms: None,
@@ -252,7 +258,7 @@ impl Observed {
     fn kbps(&self) -> u64 {
         match self.flowing_us {
             0 => KBPS_UNKNOWN,
-            us => (self.bytes * 8_000 / us).max(1),
+            us => (self.bytes * 8_000 / us).max(KBPS_MIN),
         }
     }
 }

@@ -17,7 +17,6 @@ pub mod decoder;
 pub mod failure;
 pub mod faults;
 pub mod incident;
-pub mod jobs;
 pub mod ledger;
 pub mod link;
 pub mod load;
@@ -26,11 +25,11 @@ pub mod mutation;
 pub mod network;
 pub mod observer;
 pub mod page;
+pub mod panics;
 pub mod plan;
 pub mod plot;
 pub mod report;
 pub mod scenario;
-pub mod shrink;
 pub mod source;
 pub mod swarm;
 pub mod tier2;
@@ -41,5 +40,7 @@ pub mod world;
 
 mod channel;
 mod fanout;
+mod jobs;
+mod shrink;
 
 pub use fanout::{EndReason, Tally};

@@ -5,6 +5,7 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use restreamer_sim::panics;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -26,6 +27,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    panics::keep();
     match Arguments::parse().command {
         Command::Run(run) => run.run(),
         Command::Replay(replay) => replay.run(),

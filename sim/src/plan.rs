@@ -3,6 +3,10 @@
 //! A plan says nothing about outcomes. The same plan gives the same run, on every machine. Times are milliseconds
 //! after the start, rates kilobits per second.
 
+mod check;
+
+pub(crate) use self::check::KBPS_MIN;
+
 use restreamer_core::{
     AdmissionLimits, Duration, Instant, Join, Order, Policy, RingLimits, Slow, StreamConfig, UpstreamConfig,
 };

@@ -1,15 +1,13 @@
 //! What came out of a run.
 
-use std::any::Any;
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Checker, Violation};
+use crate::check::Violation;
 use crate::decoder::Seen;
 use crate::fanout::{EndReason, Tally};
 use crate::marks::Marks;
-use crate::plan::Plan;
 
 /// Of so many people, what they saw is shown.
 const VIEWERS_SHOWN: usize = 20;
@@ -112,20 +110,6 @@ pub struct Sample {
 }
 
 impl Outcome {
-    /// A run that did not come to its end.
-    pub(crate) fn panicked(plan: &Plan, panic: &(dyn Any + Send)) -> Self {
-        let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-        let violation = Violation {
-            checker: Checker::Panic,
-            at_ns: 0,
-            viewer: None,
-            message: message.unwrap_or_else(|| "panic without a message".into()),
-        };
-        let (name, seed) = (plan.name.clone(), plan.seed);
-        Outcome { name, seed, violation: Some(violation), ..Outcome::default() }
-    }
-
     /// What people saw, for people: a line for each of the first ones, and the sums.
     pub fn to_text(&self) -> String {
         let mut text = String::from(

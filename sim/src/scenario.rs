@@ -3,7 +3,7 @@
 use crate::faults::{Fault, SourceFault, ViewerFault};
 use crate::link::LinkSpec;
 use crate::plan::{Event, JoinPlan, Limits, Plan, SlowPlan, StreamPlan, SweepOrder, ViewerPlan, Wake};
-use crate::source::{Answers, Coding, Content, Cut, SourcePlan};
+use crate::source::{Answers, CAPTURES, Coding, Content, Cut, SourcePlan};
 
 /// A named run.
 pub struct Scenario {
@@ -127,26 +127,15 @@ fn busy() -> Plan {
 }
 
 fn captures() -> Plan {
-    let names = [
-        "h264_idr_aac.ts",
-        "h264_intra_refresh_ac3.ts",
-        "h264_open_gop_aac.ts",
-        "hevc_cra_eac3.ts",
-        "hevc_idr_aac.ts",
-        "mpeg2_ac3.m2ts",
-        "mpeg2_mp2.ts",
-        "radio_aac.ts",
-        "radio_mp2.ts",
-    ];
-    let stream_of = |name: &str| {
+    let stream_of = |name: &&str| {
         let packet_bytes = if name.ends_with(".m2ts") { 192 } else { 188 };
-        let content = Content::Capture(name.into());
+        let content = Content::Capture((*name).into());
         StreamPlan::new(SourcePlan { content, packet_bytes, ..SourcePlan::television(150) })
     };
     let on = |stream: u32| {
         move |id: u32| ViewerPlan { stream, ..viewer(stream * 4 + id, 5_000 + 4_000 * u64::from(id)) }
     };
-    let streams: Vec<_> = names.into_iter().map(stream_of).collect();
+    let streams: Vec<_> = CAPTURES.iter().map(stream_of).collect();
     let everybody = (0..streams.len() as u32).flat_map(|stream| (0..4).map(on(stream))).collect();
     Plan { streams, ..half_a_minute(stream(), everybody, Vec::new()) }
 }

@@ -4,7 +4,7 @@
 //! A candidate is kept when the same promise is broken, however that is said. Everything is tried in a fixed order,
 //! so the same failure shrinks to the same plan.
 
-use crate::check::Violation;
+use crate::check::{Checker, Violation};
 use crate::faults::{Fault, SourceFault, ViewerFault};
 use crate::link::LinkSpec;
 use crate::plan::{Event, Limits, Plan, PolicyPlan, StreamPlan, ViewerPlan, Wake};
@@ -16,7 +16,7 @@ use crate::world::Options;
 const RUNS_MAX: u32 = 2_000;
 
 /// The smallest plan found that breaks the same promise as `plan`, and how.
-pub fn shrink(plan: &Plan, violation: Violation, options: Options) -> (Plan, Violation) {
+pub(crate) fn shrink(plan: &Plan, violation: Violation, options: Options) -> (Plan, Violation) {
     let mut shrinker = Shrinker { best: plan.clone(), violation, options, runs: 0 };
     loop {
         let runs = shrinker.runs;
@@ -57,7 +57,7 @@ impl Shrinker {
         }
         self.runs += 1;
         match verify(&candidate, self.options).violation {
-            Some(violation) if violation.checker == self.violation.checker => {
+            Some(violation) if is_same(&violation, &self.violation) => {
                 self.best = candidate;
                 self.violation = violation;
                 true
@@ -74,7 +74,7 @@ impl Shrinker {
 
     /// Ends the run when the promise is broken, and then earlier and earlier.
     fn cut_time(&mut self) {
-        let broken_ms = self.violation.at_ns / 1_000_000 + 1;
+        let broken_ms = (self.violation.at_ns / 1_000_000 + 1).min(self.best.duration_ms);
         self.edit(|plan| end_at(plan, broken_ms));
         self.edit(|plan| plan.heal_ms = None);
         for (numerator, denominator) in [(1, 2), (3, 4), (9, 10)] {
@@ -122,6 +122,12 @@ impl Shrinker {
             while self.edit(|plan| halve(&mut plan.events[event])) {}
         }
     }
+}
+
+/// Whether two violations are of one promise; of panics, whether they come from one place.
+fn is_same(one: &Violation, other: &Violation) -> bool {
+    let place = |violation: &Violation| violation.message.split(": ").next().map(str::to_owned);
+    one.checker == other.checker && (one.checker != Checker::Panic || place(one) == place(other))
 }
 
 const PLAN_EDITS: &[fn(&mut Plan)] = &[
@@ -253,6 +259,7 @@ fn halve(event: &mut Event) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutation::Mutation;
     use crate::plan::SlowPlan;
 
     fn three_streams() -> Plan {
@@ -300,6 +307,16 @@ mod tests {
         plan.events = vec![close(1, 0), close(1, 1), close(0, 0)];
         remove_source(&mut plan, 1, 0);
         assert_eq!(plan.events, [close(1, 0), close(0, 0)]);
+    }
+
+    #[test]
+    fn shrinking_comes_to_an_end() {
+        let options = Options { mutation: Some(Mutation::LostWakeUp), traces: false };
+        let broken = |plan| Some((verify(&plan, options).violation?, plan));
+        let (violation, plan) = (0..100).find_map(|seed| broken(crate::swarm::plan(seed))).unwrap();
+        let (once, violation) = shrink(&plan, violation, options);
+        assert!(once.duration_ms < plan.duration_ms);
+        assert_eq!(shrink(&once, violation, options).0, once);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use restreamer_core::{Duration, Instant, Rng};
 use serde::{Deserialize, Serialize};
 
 use self::reel::Reel;
-pub use self::reel::ReelPacket;
+pub use self::reel::{CAPTURES, ReelPacket};
 use crate::faults::SourceFault;
 use crate::ledger::Ledger;
 
@@ -118,7 +118,7 @@ fn yes() -> bool {
 
 impl SourcePlan {
     /// From one place where a decoder can begin to the next.
-    pub fn key_frame_interval(&self) -> Duration {
+    pub(crate) fn key_frame_interval(&self) -> Duration {
         match self.content {
             Content::Television { gop_frames, .. } => Duration::from_millis(u64::from(gop_frames) * FRAME_MS),
             // Captures have one at least each time they begin.

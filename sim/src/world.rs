@@ -14,12 +14,13 @@ use restreamer_core::{Admission, AdmissionLimits, Duration, Input, Instant, Oper
 use self::client::Client;
 use self::queue::{Event, Queue};
 use crate::channel::{Channel, Order};
-use crate::check::bounded;
+use crate::check::{Checker, bounded};
 use crate::fanout::{EndReason, Ended, Fanout, Tally};
 use crate::faults::{Fault, ViewerFault};
 use crate::marks::sometimes;
 use crate::mutation::Mutation;
 use crate::observer::Observer;
+use crate::panics;
 use crate::plan::Plan;
 use crate::report::{Outcome, Sample};
 
@@ -70,8 +71,15 @@ struct Totals {
 
 /// Runs a plan to its end. A panic of a machine is a violation like any other.
 pub fn simulate(plan: &Plan, options: Options) -> Outcome {
-    let run = std::panic::AssertUnwindSafe(|| World::new(plan, options).run());
-    std::panic::catch_unwind(run).unwrap_or_else(|panic| Outcome::panicked(plan, &*panic))
+    let mut world = World::new(plan, options);
+    let run = panics::catch(|| {
+        world.run_until(plan.end());
+        world.wind_up();
+    });
+    if let Err(message) = run {
+        world.observer.judge(world.now, None, Checker::Panic.breach(message));
+    }
+    world.into_outcome()
 }
 
 impl World {
@@ -119,12 +127,6 @@ impl World {
         }
     }
 
-    /// Runs to the end of the plan, or to the first violation.
-    pub fn run(mut self) -> Outcome {
-        self.run_until(self.plan.end());
-        self.finish()
-    }
-
     /// Runs until `end`, or until the first violation.
     pub fn run_until(&mut self, end: Instant) {
         while self.observer.violation().is_none() {
@@ -138,11 +140,19 @@ impl World {
                 self.happen(event);
             }
         }
-        self.now = self.now.max(end);
+        if self.observer.violation().is_none() {
+            self.now = self.now.max(end);
+        }
     }
 
-    /// Ends the run: the last checks, then everybody leaves, and what is left must add up.
+    /// Ends the run and says what came out of it.
     pub fn finish(mut self) -> Outcome {
+        self.wind_up();
+        self.into_outcome()
+    }
+
+    /// The last checks, then everybody leaves, and what is left must add up.
+    fn wind_up(&mut self) {
         if self.observer.violation().is_none() {
             self.is_over = true;
             self.inspect();
@@ -150,6 +160,9 @@ impl World {
             self.send_all_away();
             self.check_accounts();
         }
+    }
+
+    fn into_outcome(self) -> Outcome {
         let World { plan, now, clients, mut observer, channels, totals, taken, .. } = self;
         channels.iter().for_each(|channel| channel.note_marks(&mut observer));
         let published_digest = observer.digest.value();

@@ -42,6 +42,9 @@ fn marks_that_were_not_reached_fail_when_asked_for() {
     let output = run(folder.path(), &["swarm", "--seeds", "0..1", "--all-marks"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).contains("    never: "), "{}", stdout(&output));
+    assert!(
+        stdout(&run(folder.path(), &["swarm", "--seeds", "0..1"])).contains("--all-marks lists the others")
+    );
 }
 
 #[test]
@@ -109,6 +112,8 @@ fn what_cannot_be_tried_says_why() {
         (&["run", "nowhere"], "there is no scenario nowhere"),
         (&["swarm", "--seeds", "9..3"], "the smaller one first"),
         (&["swarm", "--for", "1d"], "60s, 10m or 8h"),
+        (&["swarm", "--jobs", "0"], "0 is not in 1.."),
+        (&["swarm", "--seeds", "0..1", "--json", "no/where.json"], "cannot write no/where.json"),
         (&["meta", "--seeds", "0..1", "--against", "./missing"], "cannot start ./missing"),
     ] {
         let output = run(folder.path(), arguments);

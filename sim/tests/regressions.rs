@@ -20,5 +20,6 @@ fn what_was_mended_stays_mended() {
             Replayable::read(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let outcome = verify(regression.plan(), Options::default());
         assert_eq!(outcome.violation, None, "{}", file.display());
+        assert!(outcome.joins > 0 || regression.plan().viewers.is_empty(), "{}", file.display());
     }
 }

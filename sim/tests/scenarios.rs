@@ -63,7 +63,7 @@ fn captures() {
 
 #[test]
 fn failover() {
-    run("failover", &[Mark::Refused, Mark::Seam], all_saw_it);
+    run("failover", &[Mark::Refused, Mark::Seam, Mark::ReturnedToBetter], all_saw_it);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn restart() {
 
 #[test]
 fn silence() {
-    run("silence", &[Mark::Seam], all_saw_it);
+    run("silence", &[Mark::Seam, Mark::ReadTimeout], all_saw_it);
 }
 
 #[test]
@@ -135,7 +135,16 @@ fn stuck() {
 
 #[test]
 fn tables() {
-    run("tables", &[Mark::JoinedBehind], all_saw_it);
+    run("tables", &[Mark::JoinedBehind], |outcome| {
+        all_saw_it(outcome);
+        let mut plan = (scenario::find("tables").unwrap().plan)(outcome.seed);
+        plan.events.clear();
+        let undisturbed = verify(&plan, Options::default());
+        assert_ne!(undisturbed.published_digest, outcome.published_digest);
+        for (viewer, other) in outcome.viewers.iter().zip(&undisturbed.viewers) {
+            assert_eq!(viewer.seen.stalls, other.seen.stalls, "viewer {}", viewer.id);
+        }
+    });
 }
 
 #[test]

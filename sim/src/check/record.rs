@@ -72,18 +72,30 @@ impl Record {
         Ok(())
     }
 
-    /// The simplest case, in which nothing can be wrong: `piece` is the newest segment, whole, and the next one for
-    /// him. Answers whether it is that.
+    /// Whether his next bytes are the first ones of this segment, after a whole packet, with nothing before them.
+    #[inline]
+    pub(crate) fn is_due(&self, sequence: u64) -> bool {
+        self.is_plain && self.sequence == sequence
+    }
+
+    /// The simplest case, in which nothing can be wrong: he got the segment that was due, whole. `packets` of the
+    /// stream lie before its end.
+    #[inline]
+    pub(crate) fn pass_segment(&mut self, packets: u64) {
+        self.sequence += 1;
+        self.packet = packets;
+    }
+
+    /// The same when `piece` is the newest segment, whole, and due. Answers whether it is that.
     #[inline]
     pub(crate) fn go_on(&mut self, ring: &Ring, piece: &[u8]) -> bool {
-        let next = ring.next();
         let is_whole = |newest: &Segment| std::ptr::eq(&*newest.data, piece);
-        let is_next = self.is_plain && self.sequence + 1 == next && ring.newest().is_some_and(is_whole);
-        if is_next {
-            self.sequence = next;
-            self.packet = ring.packets_pushed();
+        let is_newest = ring.next().checked_sub(1).is_some_and(|newest| self.is_due(newest))
+            && ring.newest().is_some_and(is_whole);
+        if is_newest {
+            self.pass_segment(ring.packets_pushed());
         }
-        is_next
+        is_newest
     }
 
     /// His socket took `piece`; answers where it comes from.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
+use restreamer_sim::observer::Digest;
 use restreamer_sim::swarm;
 use restreamer_sim::verify::verify;
 use restreamer_sim::world::Options;
@@ -44,11 +45,11 @@ impl Meta {
             Err(error) => output::failed(error),
             Ok(differences) => {
                 differences.iter().for_each(|difference| out.say(difference));
-                let (seeds, programs) = (self.seeds.end - self.seeds.start, self.against.len());
-                let different = differences.len();
+                let seeds = output::count((self.seeds.end - self.seeds.start) as usize, "seed");
+                let builds = output::count(self.against.len(), "other build");
+                let different = output::count(differences.len(), "difference");
                 out.say(format_args!(
-                    "{seeds} seeds, twice in this process, once in another one and in {programs} other builds: \
-                     {different} differences"
+                    "{seeds}, twice in this process, once in another one and in {builds}: {different}"
                 ));
                 if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
             }
@@ -98,5 +99,10 @@ impl Meta {
 
 fn hash(seed: u64) -> String {
     let outcome = verify(&swarm::plan(seed), Options::default());
-    format!("{:016x}", outcome.digest)
+    let people = outcome.viewers.iter().fold(Digest::default(), |mut digest, viewer| {
+        format!("{viewer:?}").bytes().for_each(|byte| digest.mix(byte.into()));
+        digest
+    });
+    let violation = outcome.violation.map_or_else(String::new, |violation| format!(" {violation}"));
+    format!("{:016x}{:016x}{violation}", outcome.digest, people.value())
 }

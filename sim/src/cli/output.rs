@@ -34,15 +34,9 @@ pub(crate) fn as_json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string())
 }
 
-/// Panics of the machines are findings, reported with their seeds; only the program's own are printed.
-pub(crate) fn only_main_panics_aloud() {
-    let main = std::thread::current().id();
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if std::thread::current().id() == main {
-            print(panic);
-        }
-    }));
+/// So many of them, in words.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Many lines to somebody who may stop reading.
@@ -96,6 +90,11 @@ impl Bar {
             }
             Some(_) => {}
         }
+    }
+
+    /// Says something that cannot wait for the end.
+    pub(crate) fn say(&self, line: &str) {
+        self.bar.suspend(|| Lines::stdout().say(line));
     }
 
     /// Makes room for the result.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use restreamer_sim::failure::Replayable;
+use restreamer_sim::mutation::Mutation;
 use restreamer_sim::swarm;
 use restreamer_sim::verify::verify;
 use restreamer_sim::world::Options;
@@ -27,6 +28,9 @@ pub(crate) struct Replay {
     /// The plan of this seed of the swarm
     #[arg(long, conflicts_with = "file")]
     seed: Option<u64>,
+    /// Put a defect in, as `swarm --mutation` does
+    #[arg(long, value_name = "DEFECT", conflicts_with = "file")]
+    mutation: Option<Mutation>,
     /// Print the plan as JSON and do not run it
     #[arg(long)]
     plan: bool,
@@ -56,18 +60,19 @@ impl Replay {
     }
 
     fn replay(&self, what: &Replayable) -> ExitCode {
-        let options = Options { traces: !self.brief, mutation: what.mutation() };
+        let options = Options { traces: !self.brief, mutation: self.mutation.or(what.mutation()) };
         let outcome = verify(what.plan(), options);
         let mut out = Lines::stdout();
         for line in &outcome.trace {
             out.say(line);
         }
-        out.say(outcome.to_text());
-        if let Some(mutation) = what.mutation() {
+        out.say(format_args!("{}\n{}", outcome.name, outcome.to_text()));
+        if let Some(mutation) = options.mutation {
             out.say(format_args!("with a defect put in: {mutation:?}"));
         }
         if let Replayable::Failure(failure) = what {
             let is_same = outcome.violation.as_ref() == Some(&failure.violation);
+            failure.about.iter().for_each(|about| out.say(about));
             out.say(match is_same {
                 true => "the promise is broken as it was",
                 false => {

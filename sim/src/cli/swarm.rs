@@ -1,14 +1,15 @@
 //! `restreamer-sim swarm`: many seeds, each with every promise watched.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, value_parser};
 use restreamer_sim::failure::Failure;
+use restreamer_sim::marks::Mark;
 use restreamer_sim::mutation::Mutation;
-use restreamer_sim::swarm::hunt::{Bag, Hunt};
+use restreamer_sim::swarm::hunt::Hunt;
 use restreamer_sim::swarm::report::Report;
 
 use super::output::{self, Bar, Lines};
@@ -21,21 +22,22 @@ use super::output::{self, Bar, Lines};
 ///
 /// Marks are rare branches that some run should reach; with --all-marks, one that no run reached is a failure too.
 ///
-/// The exit status is 0 when every promise was kept, 1 when one was broken, 2 when it could not be tried.
+/// The exit status is 0 when every promise was kept, 1 when one was broken, 2 when it could not be tried or a file could
+/// not be written.
 #[derive(Args)]
 pub(crate) struct Swarm {
     /// Run these seeds
     #[arg(long, value_name = "A..B", value_parser = parse_seeds, default_value = "0..1000")]
     seeds: Range<u64>,
-    /// Run seeds from the first on for so long, whatever the last is: 60s, 10m, 8h
+    /// Begin runs, from the first seed on, for so long, whatever the last is: 60s, 10m, 8h
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
     /// Runs at a time; all processors without it
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
-    /// Stop after so many failures
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    failures_max: usize,
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Begin no more runs after so many failures
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..), default_value_t = 10)]
+    failures_max: u16,
     /// Write each failure to a file in this folder
     #[arg(long, value_name = "FOLDER", default_value = "failures")]
     failures: PathBuf,
@@ -56,90 +58,91 @@ pub(crate) struct Swarm {
 impl Swarm {
     /// Runs them.
     pub(crate) fn run(&self) -> ExitCode {
-        output::only_main_panics_aloud();
-        let end = if self.time.is_some() { u64::MAX } else { self.seeds.end };
-        let jobs = self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let hunt = Hunt {
-            seeds: self.seeds.start..end,
-            jobs: jobs.max(1),
+            seeds: self.seeds.start..if self.time.is_some() { u64::MAX } else { self.seeds.end },
+            jobs: self.jobs.map_or_else(processors, usize::from),
             mutation: self.mutation,
-            failures_max: self.failures_max.max(1),
+            failures_max: self.failures_max.into(),
         };
         let begin = Instant::now();
         let bar = Bar::new(if self.time.is_some() { "seconds" } else { "seeds" });
+        let mut errors = Vec::new();
+        let mut told = 0;
         let bag = hunt.run(|bag| {
+            for (seed, failure) in &bag.failures[told..] {
+                bar.say(&self.describe(*seed, failure));
+                errors.extend(self.keep(*seed, failure).err());
+            }
+            told = bag.failures.len();
             let elapsed = begin.elapsed();
             let seeds = (bag.seeds, hunt.seeds.end - hunt.seeds.start);
             let (done, all) = self.time.map_or(seeds, |time| (elapsed.as_secs(), time.as_secs()));
             bar.show(done, all, || {
                 let rate = bag.seeds as f64 / elapsed.as_secs_f64().max(1e-9);
                 let missing = bag.reached.missing().count();
-                format!("{rate:.0} seeds/s, {missing} marks missing, {} failed", bag.failures.len())
+                format!("{rate:.0} seeds/s, {missing} marks missing, {told} failed")
             });
             self.time.is_none_or(|time| elapsed < time)
         });
         bar.finish();
         let report = Report { hunt: &hunt, bag: &bag, seconds: begin.elapsed().as_secs_f64() };
         self.tell(&report);
-        let written = self.write(&report);
-        match written {
-            Err(error) => output::failed(error),
-            Ok(()) if self.is_good(&bag) => ExitCode::SUCCESS,
-            Ok(()) => ExitCode::FAILURE,
+        errors.extend(output::write(self.junit.as_deref(), || Ok(report.to_junit(self.all_marks))).err());
+        errors.extend(output::write(self.json.as_deref(), || report.to_json()).err());
+        let is_written = errors.is_empty();
+        errors.iter().for_each(|error| eprintln!("{error}"));
+        let are_marks_missing = self.all_marks && bag.reached.missing().next().is_some();
+        match bag.failures.is_empty() && !are_marks_missing {
+            false => ExitCode::FAILURE,
+            true if is_written => ExitCode::SUCCESS,
+            true => ExitCode::from(2),
         }
-    }
-
-    fn is_good(&self, bag: &Bag) -> bool {
-        bag.failures.is_empty() && !(self.all_marks && bag.reached.missing().next().is_some())
     }
 
     fn tell(&self, report: &Report<'_>) {
         let bag = report.bag;
         let mut out = Lines::stdout();
-        for (seed, failure) in &bag.failures {
-            out.say(format_args!("seed {seed}: {}", failure.violation));
-            let (viewers, events) = (failure.plan.viewers.len(), failure.plan.events.len());
-            out.say(format_args!(
-                "    made small: {viewers} viewers, {events} events, {:.1} s; restreamer-sim replay {}",
-                failure.plan.duration_ms as f64 / 1e3,
-                self.file(*seed).display()
-            ));
-        }
         out.say(format_args!(
-            "{} seeds, {} broke a promise; {:.1} s, {:.0} seeds per minute and job, {} jobs",
-            bag.seeds,
+            "{}, {} broke a promise; {:.1} s, {:.0} seeds per minute and job, {}",
+            output::count(bag.seeds as usize, "seed"),
             bag.failures.len(),
             report.seconds,
             report.seeds_per_minute_and_job(),
-            report.hunt.jobs,
+            output::count(report.hunt.jobs, "job"),
         ));
-        let all = bag.reached.iter().count();
         let missing: Vec<_> = bag.reached.missing().collect();
-        out.say(format_args!("{} of {all} marks reached", all - missing.len()));
-        for mark in missing {
+        let hint = if missing.is_empty() || self.all_marks { "" } else { "; --all-marks lists the others" };
+        out.say(format_args!(
+            "{} of {} marks reached{hint}",
+            Mark::ALL.len() - missing.len(),
+            Mark::ALL.len()
+        ));
+        for mark in missing.into_iter().filter(|_| self.all_marks) {
             out.say(format_args!("    never: {}", mark.describe()));
         }
+    }
+
+    fn describe(&self, seed: u64, failure: &Failure) -> String {
+        let Failure { found, violation, plan, .. } = failure;
+        format!(
+            "seed {seed}: {found}\n    made small: {}, {}, {:.1} s: {violation}\n    restreamer-sim replay {}",
+            output::count(plan.viewers.len(), "viewer"),
+            output::count(plan.events.len(), "event"),
+            plan.duration_ms as f64 / 1e3,
+            self.file(seed).display(),
+        )
     }
 
     fn file(&self, seed: u64) -> PathBuf {
         self.failures.join(format!("seed-{seed}.json"))
     }
 
-    fn write(&self, report: &Report<'_>) -> Result<(), String> {
-        if !report.bag.failures.is_empty() {
-            std::fs::create_dir_all(&self.failures)
-                .map_err(|error| format!("cannot make the folder {}: {error}", self.failures.display()))?;
-        }
-        for (seed, failure) in &report.bag.failures {
-            write_failure(&self.file(*seed), failure)?;
-        }
-        output::write(self.junit.as_deref(), || Ok(report.to_junit()))?;
-        output::write(self.json.as_deref(), || report.to_json())
+    fn keep(&self, seed: u64, failure: &Failure) -> Result<(), String> {
+        std::fs::create_dir_all(&self.failures)
+            .map_err(|error| format!("cannot make the folder {}: {error}", self.failures.display()))?;
+        output::write(Some(&self.file(seed)), || serde_json::to_string_pretty(failure))
     }
-}
-
-fn write_failure(file: &Path, failure: &Failure) -> Result<(), String> {
-    output::write(Some(file), || serde_json::to_string_pretty(failure))
 }
 
 /// `0..1000`.

@@ -1,5 +1,6 @@
 //! One viewer's connection: his place, his link, his player, and what the checkers remember of him.
 
+use bytes::Bytes;
 use restreamer_core::{Duration, Instant, Join, Policy, Read, Ring, Slow, StallTimer, Viewer, ViewerEnd};
 
 use super::{EndReason, Shift, Tally};
@@ -38,7 +39,9 @@ pub(crate) struct Seat {
 /// What is new for everybody who had all there was: looked up once per sweep.
 pub(super) struct Newest {
     sequence: u64,
-    length: usize,
+    data: Bytes,
+    /// Packets of the stream up to its end.
+    packets: u64,
     moment: Moment,
 }
 
@@ -47,8 +50,13 @@ impl Newest {
     pub(super) fn of(ring: &Ring, shift: &Shift<'_>) -> Option<Self> {
         let is_plain = shift.mutation.is_none() && !shift.observer.is_tracing();
         let sequence = ring.next().checked_sub(1).filter(|_| is_plain)?;
-        let length = ring.get(sequence)?.data.len();
-        Some(Newest { sequence, length, moment: *shift.timeline.get(sequence)? })
+        let moment = *shift.timeline.get(sequence)?;
+        Some(Newest {
+            sequence,
+            data: ring.get(sequence)?.data.clone(),
+            packets: ring.packets_pushed(),
+            moment,
+        })
     }
 }
 
@@ -143,26 +151,25 @@ impl Seat {
         tally: &mut Tally,
         shift: &Shift<'_>,
     ) -> bool {
-        let is_next = viewer.has_joined()
-            && self.record.sequence == newest.sequence
-            && self.link.room_without_chance(shift.now).is_some_and(|room| room >= newest.length)
+        let length = newest.data.len();
+        let is_next = self.record.is_due(newest.sequence)
+            && self.link.room_without_chance(shift.now).is_some_and(|room| room >= length)
             && viewer.read(ring, shift.policy) == Read::Ready
-            && viewer.stats().skips == self.skips
-            && viewer.pieces(ring).next().is_some_and(|piece| self.record.go_on(ring, piece));
+            && viewer.pieces(ring).next().is_some_and(|piece| std::ptr::eq(piece, &*newest.data));
         if !is_next {
             return false;
         }
-        let arrival = self.link.take(shift.now, newest.length);
+        self.record.pass_segment(newest.packets);
+        let arrival = self.link.take(shift.now, length);
         self.digest.mix(arrival.as_nanos());
         if !self.decoder.go_on(arrival, &newest.moment) {
-            let length = newest.length;
             self.watch(arrival, newest.sequence, (0, length, length), false, shift);
         }
         self.digest.mix(newest.sequence);
-        viewer.advance(newest.length, ring);
+        viewer.advance(length, ring);
         tally.writes += 1;
-        tally.bytes_sent += newest.length as u64;
-        self.bytes_taken += newest.length as u64;
+        tally.bytes_sent += length as u64;
+        self.bytes_taken += length as u64;
         self.stall.handle_progress();
         true
     }

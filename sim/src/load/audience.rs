@@ -238,6 +238,9 @@ impl fmt::Display for AudienceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AudienceError::Format(error) => write!(f, "not an audience: {error}"),
+            AudienceError::NoStream { named, streams } if streams.is_empty() => {
+                write!(f, "the configuration has no stream {named}, nor any other")
+            }
             AudienceError::NoStream { named, streams } => {
                 write!(f, "the configuration has no stream {named}, but {}", streams.join(", "))
             }

@@ -27,6 +27,26 @@ pub(super) enum Reel {
     Capture { packets: &'static [u8], stride: usize, index: u64 },
 }
 
+macro_rules! captures {
+    ($($name:literal,)*) => {
+        /// The captures there are: files in `core/testdata`.
+        pub const CAPTURES: &[&str] = &[$($name),*];
+        const CAPTURED: &[&[u8]] = &[$(include_bytes!(concat!("../../../core/testdata/", $name))),*];
+    };
+}
+
+captures! {
+    "h264_idr_aac.ts",
+    "h264_intra_refresh_ac3.ts",
+    "h264_open_gop_aac.ts",
+    "hevc_cra_eac3.ts",
+    "hevc_idr_aac.ts",
+    "mpeg2_ac3.m2ts",
+    "mpeg2_mp2.ts",
+    "radio_aac.ts",
+    "radio_mp2.ts",
+}
+
 impl Reel {
     /// What `plan` plays, from its beginning. No packet of a synthetic reel is like one of another source or of
     /// another start. `warm`: its clocks do not begin at zero.
@@ -55,26 +75,9 @@ impl Reel {
     }
 
     fn capture(name: &str) -> Self {
-        macro_rules! captures {
-            ($($name:literal),*) => {
-                match name {
-                    $($name => &include_bytes!(concat!("../../../core/testdata/", $name))[..],)*
-                    _ => &include_bytes!("../../../core/testdata/h264_idr_aac.ts")[..],
-                }
-            };
-        }
-        let packets = captures!(
-            "h264_idr_aac.ts",
-            "h264_open_gop_aac.ts",
-            "hevc_cra_eac3.ts",
-            "hevc_idr_aac.ts",
-            "mpeg2_ac3.m2ts",
-            "mpeg2_mp2.ts",
-            "radio_aac.ts",
-            "radio_mp2.ts"
-        );
+        let number = CAPTURES.iter().position(|capture| *capture == name).expect("the plan was checked");
         let stride = if name.ends_with(".m2ts") { PACKET_BYTES + STAMP_BYTES } else { PACKET_BYTES };
-        Reel::Capture { packets, stride, index: 0 }
+        Reel::Capture { packets: CAPTURED[number], stride, index: 0 }
     }
 
     /// When the next packet is due.

@@ -36,6 +36,7 @@ struct Json<'a> {
 
 #[derive(Serialize)]
 struct JsonMark {
+    name: String,
     about: &'static str,
     seeds: u64,
 }
@@ -68,7 +69,7 @@ impl Report<'_> {
             marks: bag
                 .reached
                 .iter()
-                .map(|(mark, seeds)| JsonMark { about: mark.describe(), seeds })
+                .map(|(mark, seeds)| JsonMark { name: format!("{mark:?}"), about: mark.describe(), seeds })
                 .collect(),
             failures: bag
                 .failures
@@ -78,26 +79,32 @@ impl Report<'_> {
         })
     }
 
-    /// A test case for each promise, failed when a seed broke it.
-    pub fn to_junit(&self) -> String {
+    /// A test case for each promise, failed when a seed broke it, and with `all_marks` one for the marks.
+    pub fn to_junit(&self, all_marks: bool) -> String {
         let Report { hunt, bag, seconds } = *self;
-        let (begin, end) = (hunt.seeds.start, hunt.seeds.start + bag.seeds);
-        let of =
-            |checker| bag.failures.iter().filter(move |(_, failure)| failure.violation.checker == checker);
-        let failed = Checker::ALL.iter().filter(|&&checker| of(checker).count() > 0).count();
-        let counts = format!("tests=\"{}\" failures=\"{failed}\" time=\"{seconds:.3}\"", Checker::ALL.len());
+        let mut cases: Vec<_> =
+            Checker::ALL.iter().map(|&checker| (checker.name(), self.broken(checker))).collect();
+        if all_marks {
+            cases.push((
+                "marks",
+                bag.reached.missing().map(|mark| format!("never: {}", mark.describe())).collect(),
+            ));
+        }
+        let failed = cases.iter().filter(|(_, complaints)| !complaints.is_empty()).count();
+        let counts = format!("tests=\"{}\" failures=\"{failed}\" time=\"{seconds:.3}\"", cases.len());
+        let name = format!("restreamer-sim swarm, {} seeds from {}", bag.seeds, hunt.seeds.start);
         let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
         // A String takes everything.
-        let _ = writeln!(xml, "<testsuites {counts}>");
-        let _ = writeln!(xml, "<testsuite name=\"restreamer-sim swarm, seeds {begin}..{end}\" {counts}>");
-        for &checker in Checker::ALL {
-            let _ = write!(xml, "<testcase classname=\"swarm\" name=\"{}\">", checker.name());
-            if of(checker).count() > 0 {
-                let _ = write!(xml, "<failure message=\"{} seeds\">", of(checker).count());
-                for (seed, failure) in of(checker) {
-                    let _ = writeln!(xml, "{}", escape(&format!("seed {seed}: {}", failure.violation)));
-                }
-                xml.push_str("</failure>");
+        let _ = writeln!(xml, "<testsuites {counts}>\n<testsuite name=\"{name}\" {counts}>");
+        for (name, complaints) in cases {
+            let _ = write!(xml, "<testcase classname=\"swarm\" name=\"{name}\">");
+            if let Some(first) = complaints.first() {
+                let _ = write!(
+                    xml,
+                    "<failure message=\"{}\">{}</failure>",
+                    escape(first),
+                    escape(&complaints.join("\n"))
+                );
             }
             xml.push_str("</testcase>\n");
         }
@@ -105,6 +112,15 @@ impl Report<'_> {
         // XML has no place for these, escaped or not.
         xml.retain(|char| !char.is_control() || matches!(char, '\n' | '\t'));
         xml
+    }
+
+    fn broken(&self, checker: Checker) -> Vec<String> {
+        let failures = self.bag.failures.iter().filter(|(_, failure)| failure.found.checker == checker);
+        failures
+            .map(|(seed, failure)| {
+                format!("seed {seed}: {}; restreamer-sim replay --seed {seed}", failure.found)
+            })
+            .collect()
     }
 }
 
@@ -119,13 +135,15 @@ mod tests {
         let hunt = Hunt { seeds: 5..8, jobs: 1, mutation: None, failures_max: 9 };
         let violation =
             Violation { checker: Checker::Fresh, at_ns: 1, viewer: Some(3), message: "a < b\u{1}".into() };
-        let failure = Failure { version: "1".into(), violation, mutation: None, plan: Plan::default() };
+        let found = Violation { at_ns: 9, ..violation.clone() };
+        let failure = Failure { about: None, found, violation, mutation: None, plan: Plan::default() };
         let bag = Bag { seeds: 3, failures: vec![(6, failure)], ..Bag::default() };
         let report = Report { hunt: &hunt, bag: &bag, seconds: 2.0 };
-        let xml = report.to_junit();
-        assert!(xml.contains("seeds 5..8") && xml.contains("tests=\"9\" failures=\"1\""), "{xml}");
-        assert!(xml.contains("name=\"fresh\"><failure message=\"1 seeds\">seed 6: fresh"), "{xml}");
-        assert!(xml.contains("a &lt; b\n"), "{xml}");
+        let xml = report.to_junit(false);
+        assert!(xml.contains("3 seeds from 5") && xml.contains("tests=\"9\" failures=\"1\""), "{xml}");
+        assert!(xml.contains("name=\"fresh\"><failure message=\"seed 6: fresh at"), "{xml}");
+        assert!(xml.contains("a &lt; b;"), "{xml}");
+        assert!(report.to_junit(true).contains("tests=\"10\" failures=\"2\""));
         let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
         assert_eq!(json["seeds_per_minute_and_job"], 90.0);
         assert_eq!(json["failures"][0]["seed"], 6);

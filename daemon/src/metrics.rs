@@ -44,12 +44,14 @@ type Read<T> = fn(&T) -> u64;
 use MetricType::{COUNTER, GAUGE};
 
 #[rustfmt::skip]
-const OF_STREAMS: [(&str, MetricType, &str, Read<StreamCounters>); 12] = [
+const OF_STREAMS: [(&str, MetricType, &str, Read<StreamCounters>); 14] = [
     ("streaming_packets_sent", COUNTER, "Packets that the sockets of viewers took.", |s| s.packets_sent.now()),
     ("streaming_bytes_sent", COUNTER, "Bytes that the sockets of viewers took.", |s| s.bytes_sent.now()),
     ("streaming_packets_dropped", COUNTER, "Packets left out for viewers that were too slow.", |s| s.packets_dropped.now()),
     ("streaming_bytes_dropped", COUNTER, "Bytes left out for viewers that were too slow.", |s| s.bytes_dropped.now()),
     ("streaming_connections", GAUGE, "Viewers connected now.", |s| s.connections.now()),
+    ("restreamer_viewers_blocked", GAUGE, "Viewers whose sockets are full, of the last second.", |s| s.blocked.now()),
+    ("restreamer_viewer_lag_nanoseconds", GAUGE, "How far viewers are behind live, summed over viewers, of the last second.", |s| s.lag_ns.now()),
     ("streaming_duration", COUNTER, "Nanoseconds that viewers were connected, counted when they leave.", |s| s.duration_ns.now()),
     ("restreamer_joins_total", COUNTER, "Viewers that got their first byte of the stream.", |s| s.joins.now()),
     ("restreamer_join_wait_nanoseconds_total", COUNTER, "Time from the request to the first byte of the stream, summed over joins.", |s| s.join_wait_ns.now()),

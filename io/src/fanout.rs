@@ -26,6 +26,9 @@ use crate::published::{Published, Reader};
 use crate::route::StreamId;
 use crate::server::{Handover, NewViewer};
 
+/// How often it is looked at how far behind the viewers are.
+const DELAY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How a stream treats its viewers.
 #[derive(Clone, Copy, Debug)]
 pub struct ViewerConfig {
@@ -182,7 +185,18 @@ struct FanOut<S> {
     dismissals: u64,
     /// What the last sweep took, nanoseconds.
     sweep_ns: u64,
+    /// How far behind the viewers were when somebody last looked.
+    delay: Delay,
     tally: Tally,
+}
+
+/// The lag of all viewers of one task, as it stands in the shared gauges.
+#[derive(Clone, Copy, Debug, Default)]
+struct Delay {
+    blocked: u64,
+    lag_ns: u64,
+    /// When it is looked at again.
+    due: Instant,
 }
 
 /// What one round did, added to the shared counters at its end.
@@ -207,6 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
             free: Vec::new(),
             stall_check: None,
             sweep_ns: 0,
+            delay: Delay::default(),
             tally: Tally::default(),
         }
     }
@@ -262,12 +277,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
         if self.stall_check.is_some_and(|due| due <= now) {
             self.end_stalled(now);
         }
+        if self.delay.due <= now || self.players.len() == self.free.len() {
+            self.note_delay(now);
+        }
         self.count();
     }
 
     fn note_sweep(&mut self, took: Duration) {
         let sweep_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.shared.load.replace(std::mem::replace(&mut self.sweep_ns, sweep_ns), sweep_ns);
+    }
+
+    /// Replaces this task's part of the gauges.
+    fn note_delay(&mut self, now: Instant) {
+        let players = || self.players.iter().flatten();
+        let lag: Duration = players().map(|player| player.lag(&self.ring)).sum();
+        let delay = Delay {
+            blocked: players().filter(|player| player.is_blocked()).count() as u64,
+            lag_ns: u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX),
+            due: now + DELAY_INTERVAL,
+        };
+        let before = std::mem::replace(&mut self.delay, delay);
+        let counters = self.shared.counters();
+        counters.blocked.add(delay.blocked);
+        counters.blocked.sub(before.blocked);
+        counters.lag_ns.add(delay.lag_ns);
+        counters.lag_ns.sub(before.lag_ns);
     }
 
     /// Gives the new viewers a place and their first bytes.
@@ -412,11 +447,14 @@ mod tests {
     use restreamer_core::{AdmissionLimits, Join, RingLimits};
     use std::io::{self, IoSlice};
     use std::pin::Pin;
+    use std::sync::atomic::AtomicBool;
     use std::task::{Context, Poll};
     use tokio::io::ReadBuf;
 
-    /// A socket that takes everything and never says anything.
-    struct Socket;
+    /// A socket that takes everything, or nothing while it is full, and never says anything.
+    struct Socket {
+        is_full: Arc<AtomicBool>,
+    }
 
     impl AsyncRead for Socket {
         fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -425,8 +463,8 @@ mod tests {
     }
 
     impl AsyncWrite for Socket {
-        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            Poll::Ready(Ok(bytes.len()))
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
         }
 
         fn poll_write_vectored(
@@ -434,7 +472,10 @@ mod tests {
             _: &mut Context<'_>,
             slices: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
-            Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
+            match self.is_full.load(Ordering::Relaxed) {
+                true => Poll::Pending,
+                false => Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum())),
+            }
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -448,6 +489,10 @@ mod tests {
 
     /// The task of one stream, with so many viewers, who join live.
     fn task_with(viewers: usize) -> FanOut<Socket> {
+        task_with_sockets(viewers, &Arc::default())
+    }
+
+    fn task_with_sockets(viewers: usize, is_full: &Arc<AtomicBool>) -> FanOut<Socket> {
         let observe = Observe::new([("/s.ts", ["tcp://source:1"])]);
         let gate = Gate::new(AdmissionLimits::default(), Arc::clone(&observe), Box::new(|_| ()));
         let policy = Policy { join: Join::Live, ..Policy::default() };
@@ -458,7 +503,7 @@ mod tests {
         let task = FanOut::new(Arc::clone(&fan_outs.streams[0]));
         task.shared.published.set_availability(Availability::Live);
         let viewer = || NewViewer {
-            io: Socket,
+            io: Socket { is_full: Arc::clone(is_full) },
             head: Bytes::from_static(b"head"),
             preamble: Bytes::new(),
             framing: Framing::Close,
@@ -502,6 +547,32 @@ mod tests {
             );
             assert!(counters.bytes_sent.now() - sent >= 3 * segments * 10 * PACKET_BYTES as u64);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_gauges_say_how_far_viewers_are_behind() {
+        let is_full = Arc::default();
+        let (mut task, mut reel) = (task_with_sockets(3, &is_full), Reel::new());
+        let mut publish = |task: &mut FanOut<Socket>, ms| {
+            task.shared.published.push(reel.segment(Instant::from_millis(ms), 10, false));
+            task.round(&mut Vec::new(), false);
+        };
+        let gauges = |task: &FanOut<Socket>| {
+            let counters = task.shared.counters();
+            (counters.blocked.now(), Duration::from_nanos(counters.lag_ns.now()))
+        };
+        task.round(&mut Vec::new(), false);
+        publish(&mut task, 0);
+        is_full.store(true, Ordering::Relaxed);
+        publish(&mut task, 100);
+        assert_eq!(gauges(&task), (0, Duration::ZERO), "nobody has looked yet");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        publish(&mut task, 1_100);
+        assert_eq!(gauges(&task), (3, Duration::from_secs(3)), "three viewers, a second each");
+
+        (0..3).for_each(|key| task.remove(key, Instant::from_millis(1_100), EndReason::ClientLeft));
+        task.round(&mut Vec::new(), false);
+        assert_eq!(gauges(&task), (0, Duration::ZERO));
     }
 
     #[test]

@@ -119,6 +119,10 @@ pub struct StreamCounters {
     pub bytes_dropped: Counter,
     /// Viewers now.
     pub connections: Gauge,
+    /// Of those, whose sockets are full.
+    pub blocked: Gauge,
+    /// Nanoseconds that the places of viewers are behind the newest segment, summed over the viewers.
+    pub lag_ns: Gauge,
     /// Nanoseconds that viewers have been connected, summed over the viewers.
     pub duration_ns: Counter,
     /// Viewers whose first byte of the stream has been sent.

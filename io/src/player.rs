@@ -119,6 +119,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
         self.is_blocked
     }
 
+    /// How far it is behind the newest segment.
+    pub(crate) fn lag(&self, ring: &Ring) -> Duration {
+        self.viewer.lag(ring)
+    }
+
     /// The oldest segment that it has not taken, if it keeps up.
     pub(crate) fn wanted(&self) -> Option<u64> {
         self.viewer.wanted()

@@ -55,39 +55,79 @@ fn assert_all_see_the_same(server: &Server) -> Vec<Viewer> {
     viewers
 }
 
-/// After the encoder has gone and come back, the same connections show its new stream, from an access point on.
-fn assert_comes_back(server: &Server, viewers: &[Viewer], lose: impl FnOnce(), restart: impl FnOnce()) {
-    let connected = server.events("connected").len();
-    lose();
-    server.wait_for_event("stream_grace");
-    restart();
-    server.wait_for_events("connected", connected + 1);
-    for viewer in viewers {
-        let anew = || after_seam(&viewer.recording()).filter(|anew| anew.packets().len() >= PACKETS);
-        kit::wait_until("the new stream arrives", || anew().is_some());
-    }
-    let recordings: Vec<_> = viewers.iter().filter_map(|viewer| after_seam(&viewer.recording())).collect();
-    let longest = recordings.iter().max_by_key(|recording| recording.bytes().len()).unwrap();
-    longest.assert_continuous();
-    assert_eq!(longest.decode(), "");
-    assert!(recordings.iter().all(|recording| longest.bytes().starts_with(recording.bytes())));
-    assert!(server.events("viewer_end").is_empty(), "nobody had to connect again");
-    assert_eq!(server.metric("streaming_packets_dropped", SERVE), 0.0);
+/// How things stand before an encoder is lost.
+struct Before<'a> {
+    server: &'a Server,
+    viewers: &'a [Viewer],
+    connected: usize,
+    graces: usize,
+    seams: Vec<usize>,
 }
 
-/// What follows the last announced discontinuity of the PAT, with which a new connection begins.
-fn after_seam(recording: &Recording) -> Option<Recording> {
-    let is_seam = |packet: restreamer_core::ts::Packet<'_>| {
+impl<'a> Before<'a> {
+    fn loss(server: &'a Server, viewers: &'a [Viewer]) -> Self {
+        let (connected, graces) = (server.events("connected").len(), server.events("stream_grace").len());
+        let seams = viewers.iter().map(|viewer| seams(&viewer.recording()).len()).collect();
+        Before { server, viewers, connected, graces, seams }
+    }
+
+    /// After the encoder has come back, the same connections show its new stream, from an access point on.
+    fn assert_comes_back(self, restart: impl FnOnce()) {
+        let Before { server, viewers, connected, graces, seams: before } = self;
+        server.wait_for_events("stream_grace", graces + 1);
+        restart();
+        server.wait_for_events("connected", connected + 1);
+        for (viewer, before) in viewers.iter().zip(before) {
+            kit::wait_until("the new stream arrives", || {
+                let recording = viewer.recording();
+                seams(&recording).len() > before
+                    && after_seam(&recording).is_some_and(|anew| anew.packets().len() >= PACKETS)
+            });
+        }
+        let recordings: Vec<_> =
+            viewers.iter().filter_map(|viewer| after_seam(&viewer.recording())).collect();
+        let longest = recordings.iter().max_by_key(|recording| recording.bytes().len()).unwrap();
+        longest.assert_continuous();
+        assert_eq!(longest.decode(), "");
+        assert!(recordings.iter().all(|recording| longest.bytes().starts_with(recording.bytes())));
+        assert!(server.events("viewer_end").is_empty(), "nobody had to connect again");
+        assert_eq!(server.metric("streaming_packets_dropped", SERVE), 0.0);
+    }
+}
+
+/// The encoder stands still with everything open until the server gives its connection up.
+fn assert_given_up(server: &Server, freeze: impl FnOnce()) {
+    let timeouts = || server.events("closed").iter().filter(|line| line["kind"] == "timeout").count();
+    let before = timeouts();
+    freeze();
+    kit::wait_until("the silent connection is closed", || timeouts() > before);
+}
+
+/// The packets with which a new connection begins: an announced discontinuity of the PAT.
+fn seams(recording: &Recording) -> Vec<usize> {
+    let is_seam = |packet: &restreamer_core::ts::Packet<'_>| {
         packet.pid().value() == 0 && packet.adaptation().is_some_and(|adaptation| adaptation.discontinuity())
     };
-    let place = recording.packets().rposition(is_seam)?;
+    let packets = recording.packets().enumerate().filter(|(_, packet)| is_seam(packet));
+    packets.map(|(place, _)| place).collect()
+}
+
+/// What follows the last of them.
+fn after_seam(recording: &Recording) -> Option<Recording> {
+    let place = *seams(recording).last()?;
     Some(Recording::new(recording.bytes()[place * 188..].to_vec()))
 }
 
+/// It ends and is started again, and then it stands still and is started again.
 fn plays_and_comes_back(server: &Server, feed: &mut Feed) {
     let viewers = assert_all_see_the_same(server);
+    let before = Before::loss(server, &viewers);
     feed.kill();
-    assert_comes_back(server, &viewers, || (), || feed.restart());
+    before.assert_comes_back(|| feed.restart());
+    let before = Before::loss(server, &viewers);
+    assert_given_up(server, || feed.freeze());
+    feed.kill();
+    before.assert_comes_back(|| feed.restart());
 }
 
 #[test]
@@ -227,10 +267,16 @@ fn unix_socket(options: &[&str], scheme: &str) {
     let server = server_of(&format!("{scheme}://{}", path.display()), json!({}));
     let mut feed = Feed::to(options.iter().copied().chain([&*output]));
     let viewers = assert_all_see_the_same(&server);
+    let before = Before::loss(&server, &viewers);
+    assert_given_up(&server, || feed.freeze());
     feed.kill();
     // ffmpeg does not listen in the place of a dead socket.
     fs::remove_file(&path).unwrap();
-    assert_comes_back(&server, &viewers, || (), || feed.restart());
+    before.assert_comes_back(|| feed.restart());
+    let before = Before::loss(&server, &viewers);
+    feed.kill();
+    fs::remove_file(&path).unwrap();
+    before.assert_comes_back(|| feed.restart());
 }
 
 /// The server binds the socket, ffmpeg sends to it.
@@ -247,12 +293,13 @@ fn unix_datagrams() {
     kit::wait_until("the server binds its socket", is_bound);
     let mut feed = Feed::to(["-type", "datagram", &output]);
     let viewers = assert_all_see_the_same(&server);
+    let before = Before::loss(&server, &viewers);
+    assert_given_up(&server, || feed.freeze());
     feed.kill();
-    let restart = || {
+    before.assert_comes_back(|| {
         kit::wait_until("the server binds its socket again", is_bound);
         feed.restart();
-    };
-    assert_comes_back(&server, &viewers, || (), restart);
+    });
 }
 
 #[test]
@@ -265,7 +312,13 @@ fn fork() {
     let server = server_of(&format!("fork://ffmpeg?{}", args.join("+")), json!({}));
     let viewers = assert_all_see_the_same(&server);
     let child = children_of(server.id()).pop().unwrap();
-    assert_comes_back(&server, &viewers, || kit::signal(child, libc::SIGKILL), || ());
+    let before = Before::loss(&server, &viewers);
+    kit::signal(child, libc::SIGKILL);
+    before.assert_comes_back(|| ());
+    let before = Before::loss(&server, &viewers);
+    let child = children_of(server.id()).pop().unwrap();
+    assert_given_up(&server, || kit::signal(child, libc::SIGSTOP));
+    before.assert_comes_back(|| ());
     let child = children_of(server.id()).pop().unwrap();
     server.signal(libc::SIGTERM);
     assert_eq!(server.ended().code, Some(0));

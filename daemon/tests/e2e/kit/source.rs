@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{Process, clip};
+use super::{Process, clip, signal};
 
 /// An ffmpeg that plays the clip for ever, three times as fast as it was made, so that tests need not wait so long.
 pub(crate) struct Feed {
@@ -30,6 +30,11 @@ impl Feed {
     /// Ends it as a crash would.
     pub(crate) fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// It stands still: what it has open stays open, and nothing comes.
+    pub(crate) fn freeze(&self) {
+        signal(self.process.id(), libc::SIGSTOP);
     }
 
     /// Starts it again after it was killed.

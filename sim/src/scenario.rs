@@ -24,7 +24,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    "bulk", bulk, "8 Mbit/s to 5,000 good links, 20 ms flush, 60 s: how fast the simulator is";
+    "bulk", bulk, "8 Mbit/s to 10,000 good links, 20 ms flush, 60 s: how fast the simulator is";
     "calm", calm, "three viewers of a good stream, nothing goes wrong";
     "busy", busy, "runtimes that are busy with something else for up to 2.5 s";
     "captures", captures, "what real encoders made: MPEG-2, H.264, H.265, radio, 188 and 192 bytes";
@@ -108,7 +108,7 @@ fn bulk() -> Plan {
         duration_ms: 60_000,
         runtimes: 2,
         streams: vec![StreamPlan::new(source)],
-        viewers: (0..5_000).map(|id| ViewerPlan { link, ..viewer(id, 500 + u64::from(id) % 500) }).collect(),
+        viewers: (0..10_000).map(|id| ViewerPlan { link, ..viewer(id, 500 + u64::from(id) % 500) }).collect(),
         ..Plan::default()
     }
 }

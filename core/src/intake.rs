@@ -34,6 +34,8 @@ const REST_HALVINGS_MAX: u32 = 16;
 pub enum Patience {
     /// They wait where they are: TCP, pipes.
     Waits,
+    /// The same, and more of them may wait already than the last read took.
+    Backlog,
     /// The kernel holds so many and drops what comes after: datagrams.
     Buffered(usize),
 }
@@ -89,7 +91,9 @@ impl Intake {
     pub fn rest(&self, now: Instant, ring: &Ring, demand: Demand, patience: Patience) -> Option<Instant> {
         match (demand, patience) {
             (Demand::Nobody, _) => self.pause(patience),
-            (Demand::Viewers { wanted: Some(wanted) }, Patience::Waits) => held_until(ring, wanted),
+            (Demand::Viewers { wanted: Some(wanted) }, Patience::Waits | Patience::Backlog) => {
+                held_until(ring, wanted)
+            }
             (Demand::Viewers { .. }, _) => None,
         }
         .filter(|&until| until > now)
@@ -100,6 +104,8 @@ impl Intake {
     fn pause(&self, patience: Patience) -> Option<Instant> {
         let room = match patience {
             Patience::Waits => REST_BYTES_MAX,
+            // One read per rest would never catch up.
+            Patience::Backlog => return None,
             Patience::Buffered(bytes) => bytes / REST_BUFFER_PART,
         };
         let rate = u128::from(self.rate?);

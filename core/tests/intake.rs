@@ -88,6 +88,12 @@ fn sources_of_one_rhythm_are_read_at_the_same_moments() {
 }
 
 #[test]
+fn what_one_read_does_not_take_is_read_before_the_source_rests() {
+    assert!(rest_of(500_000, Patience::Waits).is_some());
+    assert_eq!(rest_of(500_000, Patience::Backlog), None);
+}
+
+#[test]
 fn a_viewer_ends_the_rest() {
     let (intake, ring) = (intake_of(500_000), Ring::new(RingLimits::default()));
     let watched = Demand::Viewers { wanted: None };

@@ -68,6 +68,9 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// Where `listener` listens, with the port that the system chose if 0 was asked for.
     fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
 
+    /// Whether a read that leaves room in its buffer has taken all that was received.
+    const READS_ALL: bool = false;
+
     /// Takes bytes that `stream` has received, without asking the runtime whether there are any: `WouldBlock` when
     /// there are none, and where nothing can be taken like that.
     fn receive(&self, _stream: &Self::Stream, _buffer: &mut [u8]) -> io::Result<usize> {
@@ -90,6 +93,8 @@ pub trait Net: Clone + Send + Sync + 'static {
 pub struct TokioNet;
 
 impl Net for TokioNet {
+    const READS_ALL: bool = true;
+
     type Stream = TcpStream;
     type Listener = TcpListener;
 

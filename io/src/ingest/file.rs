@@ -18,6 +18,7 @@ use tokio::net::unix::pipe;
 use tokio::task::coop::consume_budget;
 
 use super::recording::play;
+use super::tcp::after_read;
 use super::{Note, Oddity, READ_BYTES, Sink, SourceOptions};
 use crate::url::{self, UrlError};
 
@@ -62,11 +63,13 @@ impl Place {
             Ok(fifo) => (fifo, found),
             Err(error) => return self.failure("read", &error),
         };
+        let mut patience = Patience::Backlog;
         sink.connected();
         loop {
-            sink.ready(Patience::Waits).await;
+            sink.ready(patience).await;
             match tokio::time::timeout(LOOK_EVERY, fifo.read(&mut buffer)).await {
                 Ok(Ok(n)) if n > 0 => {
+                    patience = after_read(true, n);
                     sink.data(&buffer[..n]);
                     continue;
                 }
@@ -103,7 +106,7 @@ impl Place {
             Err(failed) => {
                 let (file, _) = failed.into_parts();
                 let mut file = tokio::fs::File::from_std(file);
-                super::tcp::read_to_end(&mut file, sink).await
+                super::tcp::read_to_end(&mut file, false, sink).await
             }
         }
     }

@@ -18,6 +18,7 @@ use restreamer_core::{CloseCause, CloseKind, Patience};
 use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStderr, ChildStdout};
 
+use super::tcp::after_read;
 use super::{READ_BYTES, Sink};
 use crate::url::{self, UrlError};
 
@@ -74,14 +75,18 @@ impl Place {
         );
         sink.connected();
         let mut buffer = vec![0; READ_BYTES];
+        let mut patience = Patience::Backlog;
         loop {
             tokio::select! {
                 read = async {
-                    sink.ready(Patience::Waits).await;
+                    sink.ready(patience).await;
                     stdout.read(&mut buffer).await
                 } => match read {
                     Ok(0) => break,
-                    Ok(n) => sink.data(&buffer[..n]),
+                    Ok(n) => {
+                        patience = after_read(true, n);
+                        sink.data(&buffer[..n]);
+                    }
                     Err(error) => return CloseCause::new(CloseKind::Io, &format!("cannot read: {error}")),
                 },
                 () = lines.read(&mut log) => {}

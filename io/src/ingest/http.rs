@@ -35,7 +35,8 @@ impl Place {
         }
         sink.connected();
         loop {
-            sink.ready(Patience::Waits).await;
+            // Chunked coding and TLS may have taken more from the socket than this chunk.
+            sink.ready(Patience::Backlog).await;
             match answer.body.next().await {
                 Some(Ok(chunk)) => sink.data(&chunk),
                 Some(Err(cause)) => return cause,

@@ -40,6 +40,8 @@ impl<N: Net> RestingNet<N> {
 }
 
 impl<N: Net> Net for RestingNet<N> {
+    const READS_ALL: bool = N::READS_ALL;
+
     type Stream = RestingStream<N>;
     type Listener = N::Listener;
 

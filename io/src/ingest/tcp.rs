@@ -39,22 +39,36 @@ impl Place {
         match limited(self.timeout, &format!("a connection to {place}"), connect).await {
             Ok(mut stream) => {
                 sink.connected();
-                read_to_end(&mut stream, sink).await
+                read_to_end(&mut stream, N::READS_ALL, sink).await
             }
             Err(cause) => cause,
         }
     }
 }
 
-/// Hands on everything that `stream` delivers, as it comes.
-pub(super) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin), sink: &mut impl Sink) -> CloseCause {
+/// Hands on everything that `stream` delivers, as it comes. `reads_all`: a read that leaves room in its buffer has taken
+/// all that was there.
+pub(super) async fn read_to_end(
+    stream: &mut (impl AsyncRead + Unpin),
+    reads_all: bool,
+    sink: &mut impl Sink,
+) -> CloseCause {
     let mut buffer = vec![0; READ_BYTES];
+    let mut patience = Patience::Backlog;
     loop {
-        sink.ready(Patience::Waits).await;
+        sink.ready(patience).await;
         match stream.read(&mut buffer).await {
             Ok(0) => return CloseCause::new(CloseKind::Ended, "the source closed the connection"),
-            Ok(n) => sink.data(&buffer[..n]),
+            Ok(n) => {
+                patience = after_read(reads_all, n);
+                sink.data(&buffer[..n]);
+            }
             Err(error) => return CloseCause::new(CloseKind::Io, &format!("cannot read: {error}")),
         }
     }
+}
+
+/// What waits where a read into a buffer of [`READ_BYTES`] brought `n`.
+pub(super) fn after_read(reads_all: bool, n: usize) -> Patience {
+    if reads_all && n < READ_BYTES { Patience::Waits } else { Patience::Backlog }
 }

@@ -1,21 +1,25 @@
 //! The daemon's network code on simulated sockets: fixed seeds, each in two processes of its own.
 
+use std::ops::Range;
 use std::path::Path;
 
 use restreamer_sim::tier2::swarm;
 
-/// Runs of about a minute of virtual time each.
-const SEEDS: std::ops::Range<u64> = 0..12;
+/// Runs of about a minute of virtual time each. In those that stand alone, and in 22 and 24, a stream that nobody
+/// watched once fell behind.
+const SEEDS: [Range<u64>; 3] = [0..25, 56..57, 63..64];
 
 #[test]
 fn fixed_seeds_keep_every_promise_and_are_the_same_in_two_processes() {
     let program = Path::new(env!("CARGO_BIN_EXE_restreamer-sim"));
     let mut reports = Vec::new();
     let mut failures = Vec::new();
-    swarm::run(program, SEEDS, 2, true, |outcome| {
-        failures.extend(outcome.failure().map(|failure| format!("seed {}: {failure}", outcome.seed)));
-        reports.extend(outcome.report.ok());
-    });
+    for seeds in SEEDS {
+        swarm::run(program, seeds, 2, true, |outcome| {
+            failures.extend(outcome.failure().map(|failure| format!("seed {}: {failure}", outcome.seed)));
+            reports.extend(outcome.report.ok());
+        });
+    }
     assert!(failures.is_empty(), "repeat with `restreamer-sim tier2 --seed N --trace`: {failures:#?}");
 
     // Runs in which nothing happens would prove nothing.

@@ -5,7 +5,7 @@
 //! because the source delivers faster than anything that is live; then the source waits for them. The second is
 //! bounded: however viewers behave, a source is never held below [`HELD_RATE_MIN`], which no live stream reaches.
 
-use crate::ring::Ring;
+use crate::ring::{RING_SEGMENTS_MAX, Ring};
 use crate::time::{Duration, Instant};
 use crate::ts::PACKET_BYTES;
 
@@ -19,7 +19,9 @@ pub const REST_BYTES_MAX: usize = 32 << 10;
 const REST_BUFFER_PART: usize = 8;
 /// A source is held when no more room is left in the ring than this part of it: what is read while the news of a
 /// viewer's place are under way has to fit.
-const HOLD_BYTES_PART: u64 = 8;
+const HOLD_PART: u64 = 8;
+/// No segment is kept for longer than this: read timeouts are a second at least.
+pub const HOLD_MAX: Duration = Duration::from_millis(500);
 /// The rate of a source is measured over at least this long.
 const RATE_WINDOW: Duration = Duration::from_millis(200);
 /// The longest rest: arrival times, by which streams are judged, get no coarser.
@@ -72,6 +74,12 @@ impl Intake {
 
     /// So many bytes were read.
     pub fn handle_read(&mut self, now: Instant, bytes: usize) {
+        if now.saturating_since(self.read_at) > RATE_WINDOW {
+            // After a pause it may go on at any rate.
+            self.window_at = None;
+            self.window_bytes = 0;
+            self.rate = None;
+        }
         self.read_at = now;
         let Some(window_at) = self.window_at else {
             self.window_at = Some(now);
@@ -120,9 +128,10 @@ impl Intake {
 /// Whether a ring is overwritten so fast that its source may have to wait for viewers. Only then need anybody find
 /// out what they want.
 pub fn is_rushed(ring: &Ring) -> bool {
+    let is_half_full = ring.bytes() > ring.limits().bytes_max / 2
+        || ring.next() - ring.first() > RING_SEGMENTS_MAX as u64 / 2;
     let ends = ring.get(ring.first()).zip(ring.newest());
-    ring.bytes() > ring.limits().bytes_max / 2
-        && ends.is_some_and(|(first, last)| last.at.saturating_since(first.at) < hold_max(ring))
+    is_half_full && ends.is_some_and(|(first, last)| last.at.saturating_since(first.at) < hold_max(ring))
 }
 
 /// Until when a source waits for the viewer who wants the segment `wanted` and those after it; `None` when there is
@@ -133,18 +142,20 @@ pub fn is_rushed(ring: &Ring) -> bool {
 fn held_until(ring: &Ring, wanted: u64) -> Option<Instant> {
     let segment = ring.get(wanted)?;
     let untaken = (ring.packets_pushed() - ring.packets_before(wanted)) * PACKET_BYTES as u64;
-    (untaken > untaken_max(ring)).then(|| segment.at + hold_max(ring))
+    let is_full = untaken > all_but_a_part(ring.limits().bytes_max as u64)
+        || ring.next() - wanted > all_but_a_part(RING_SEGMENTS_MAX as u64);
+    is_full.then(|| segment.at + hold_max(ring))
 }
 
-/// Bytes that a viewer who keeps up may leave in the ring before its source is held.
-fn untaken_max(ring: &Ring) -> u64 {
-    let bytes_max = ring.limits().bytes_max as u64;
-    bytes_max - bytes_max / HOLD_BYTES_PART
+/// What a viewer who keeps up may leave in the ring, of so much that fits, before its source is held.
+fn all_but_a_part(fits: u64) -> u64 {
+    fits - fits / HOLD_PART
 }
 
 /// How long a segment is kept for viewers who want it when the ring has no room: as long as [`HELD_RATE_MIN`]
-/// takes to fill the ring again.
+/// takes to fill the ring again, and never so long that a source counts as silent.
 fn hold_max(ring: &Ring) -> Duration {
-    let nanos = u128::from(untaken_max(ring)) * 1_000_000_000 / u128::from(HELD_RATE_MIN);
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    let fits = all_but_a_part(ring.limits().bytes_max as u64);
+    let nanos = u128::from(fits) * 1_000_000_000 / u128::from(HELD_RATE_MIN);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).min(HOLD_MAX)
 }

@@ -1,7 +1,7 @@
 //! When a source is read again: rests that nobody notices, and holds that nobody can abuse.
 
 use proptest::prelude::*;
-use restreamer_core::intake::{HELD_RATE_MIN, REST_BYTES_MAX, is_rushed};
+use restreamer_core::intake::{HELD_RATE_MIN, HOLD_MAX, REST_BYTES_MAX, is_rushed};
 use restreamer_core::testing::Reel;
 use restreamer_core::{Demand, Duration, Instant, Intake, Patience, Policy, Read, Ring, RingLimits, Viewer};
 
@@ -91,6 +91,27 @@ fn sources_of_one_rhythm_are_read_at_the_same_moments() {
 fn what_one_read_does_not_take_is_read_before_the_source_rests() {
     assert!(rest_of(500_000, Patience::Waits).is_some());
     assert_eq!(rest_of(500_000, Patience::Backlog), None);
+}
+
+#[test]
+fn after_a_pause_a_source_does_not_rest_until_its_rate_is_known() {
+    let (mut intake, ring) = (intake_of(500_000), Ring::new(RingLimits::default()));
+    intake.handle_read(millis(9_000), 1_316);
+    assert_eq!(intake.rest(millis(9_000), &ring, Demand::Nobody, Patience::Waits), None);
+}
+
+/// A ring of 128 MiB would take 1.75 s to fill at the least rate; a read timeout may be a second.
+#[test]
+fn no_hold_is_as_long_as_a_read_timeout() {
+    let limits = RingLimits { bytes_max: 128 << 20, ..RingLimits::default() };
+    let (mut ring, mut reel) = (Ring::new(limits), Reel::new());
+    while ring.first() == 0 {
+        ring.push(reel.segment(millis(1), SEGMENT_PACKETS as u64, false));
+    }
+    let demand = Demand::Viewers { wanted: Some(ring.first()) };
+    let until = intake_of(500_000).rest(millis(2), &ring, demand, Patience::Waits);
+    assert_eq!(until, Some(millis(1) + HOLD_MAX));
+    const { assert!(HOLD_MAX.as_millis() < 1_000) };
 }
 
 #[test]

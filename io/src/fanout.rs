@@ -243,18 +243,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let stall_check = async {
-                match self.stall_check {
-                    Some(due) => tokio::time::sleep_until(self.shared.clock.at(due)).await,
+            let check_due = self.check_due().map(|due| self.shared.clock.at(due));
+            let check = async {
+                match check_due {
+                    Some(due) => tokio::time::sleep_until(due).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 () = bell.notified() => {}
                 () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
-                () = stall_check => {}
+                () = check => {}
             }
         }
+    }
+
+    /// When a socket may count as stalled, or viewers who were behind may have caught up without a word.
+    fn check_due(&self) -> Option<Instant> {
+        let is_behind = self.delay.blocked > 0 || self.delay.lag_ns > 0;
+        self.stall_check.into_iter().chain(is_behind.then_some(self.delay.due)).min()
     }
 
     /// Everything there is to do now.

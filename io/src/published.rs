@@ -120,7 +120,8 @@ impl Published {
         loop {
             // Hears what is told from here on, also before it is waited for.
             let news = self.source_bell.notified();
-            let demand = self.demand(self.read_ring().first());
+            let first = self.read_ring().first();
+            let demand = self.demand(first);
             let until = intake.rest(clock.now(), &self.read_ring(), demand, patience);
             let Some(until) = until else { return is_resting };
             is_resting = demand == Demand::Nobody;
@@ -184,8 +185,8 @@ mod tests {
     /// A stream that nobody watches, and the rhythm of its source: half a megabyte per second, read a moment ago.
     fn idle(clock: Clock) -> (Published, Intake) {
         let mut intake = Intake::new(Duration::from_millis(20));
-        intake.handle_read(Instant::ORIGIN, 1);
-        intake.handle_read(clock.now(), 500_000);
+        let ago = |reads: u32| clock.now() - Duration::from_millis(100) * reads;
+        (0..=10).rev().for_each(|reads| intake.handle_read(ago(reads), 50_000));
         (Published::new(RingLimits::default()), intake)
     }
 

@@ -18,7 +18,6 @@ use tokio::net::unix::pipe;
 use tokio::task::coop::consume_budget;
 
 use super::recording::play;
-use super::tcp::after_read;
 use super::{Note, Oddity, READ_BYTES, Sink, SourceOptions};
 use crate::url::{self, UrlError};
 
@@ -63,13 +62,12 @@ impl Place {
             Ok(fifo) => (fifo, found),
             Err(error) => return self.failure("read", &error),
         };
-        let mut patience = Patience::Backlog;
         sink.connected();
         loop {
-            sink.ready(patience).await;
+            // How much a pipe holds is its writer's to say: it may be less than comes during a rest.
+            sink.ready(Patience::Backlog).await;
             match tokio::time::timeout(LOOK_EVERY, fifo.read(&mut buffer)).await {
                 Ok(Ok(n)) if n > 0 => {
-                    patience = after_read(true, n);
                     sink.data(&buffer[..n]);
                     continue;
                 }

@@ -18,7 +18,6 @@ use restreamer_core::{CloseCause, CloseKind, Patience};
 use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStderr, ChildStdout};
 
-use super::tcp::after_read;
 use super::{READ_BYTES, Sink};
 use crate::url::{self, UrlError};
 
@@ -75,18 +74,15 @@ impl Place {
         );
         sink.connected();
         let mut buffer = vec![0; READ_BYTES];
-        let mut patience = Patience::Backlog;
         loop {
             tokio::select! {
                 read = async {
-                    sink.ready(patience).await;
+                    // A pipe may hold less than comes during a rest.
+                    sink.ready(Patience::Backlog).await;
                     stdout.read(&mut buffer).await
                 } => match read {
                     Ok(0) => break,
-                    Ok(n) => {
-                        patience = after_read(true, n);
-                        sink.data(&buffer[..n]);
-                    }
+                    Ok(n) => sink.data(&buffer[..n]),
                     Err(error) => return CloseCause::new(CloseKind::Io, &format!("cannot read: {error}")),
                 },
                 () = lines.read(&mut log) => {}

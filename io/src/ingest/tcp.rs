@@ -60,15 +60,10 @@ pub(super) async fn read_to_end(
         match stream.read(&mut buffer).await {
             Ok(0) => return CloseCause::new(CloseKind::Ended, "the source closed the connection"),
             Ok(n) => {
-                patience = after_read(reads_all, n);
+                patience = if reads_all && n < READ_BYTES { Patience::Waits } else { Patience::Backlog };
                 sink.data(&buffer[..n]);
             }
             Err(error) => return CloseCause::new(CloseKind::Io, &format!("cannot read: {error}")),
         }
     }
-}
-
-/// What waits where a read into a buffer of [`READ_BYTES`] brought `n`.
-pub(super) fn after_read(reads_all: bool, n: usize) -> Patience {
-    if reads_all && n < READ_BYTES { Patience::Waits } else { Patience::Backlog }
 }

@@ -34,9 +34,10 @@ const REST_HALVINGS_MAX: u32 = 16;
 /// What happens to the bytes of a source that is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// They wait where they are: TCP, pipes.
+    /// They wait where they are, and all that had come has been taken: TCP.
     Waits,
-    /// The same, and more of them may wait already than the last read took.
+    /// They wait, but more of them may be there already than was taken, or their place may hold less than comes during
+    /// a rest: pipes.
     Backlog,
     /// The kernel holds so many and drops what comes after: datagrams.
     Buffered(usize),

@@ -5,7 +5,6 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -18,7 +17,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::ingest::{self, Note, RestingNet, Sink, Source};
+use crate::ingest::{self, Note, Rest, RestingNet, Sink, Source};
 use crate::journal::Event;
 use crate::net::Net;
 use crate::observe::{Analysis, Observe, StreamCounters};
@@ -133,8 +132,7 @@ struct Tap {
     conn: ConnId,
     source: usize,
     intake: Intake,
-    /// Whether its socket is read without being told that there is something.
-    is_resting: Arc<AtomicBool>,
+    rest: Arc<Rest>,
     core: Arc<Core>,
 }
 
@@ -150,7 +148,13 @@ impl Sink for Tap {
 
     async fn ready(&mut self, patience: Patience) {
         let is_resting = self.core.published.rest(self.core.clock, &self.intake, patience).await;
-        self.is_resting.store(is_resting, Ordering::Relaxed);
+        if patience != Patience::Backlog {
+            self.rest.begin_turn(is_resting);
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.rest.is_drained()
     }
 
     fn note(&mut self, note: Note) {
@@ -257,10 +261,10 @@ impl Core {
         for order in orders {
             match order {
                 Output::Connect { conn, source } => {
-                    let (is_resting, sources) = (Arc::new(AtomicBool::new(false)), Arc::clone(sources));
-                    let net = RestingNet::new(net.clone(), Arc::clone(&is_resting));
+                    let (rest, sources) = (Arc::<Rest>::default(), Arc::clone(sources));
+                    let net = RestingNet::new(net.clone(), Arc::clone(&rest));
                     let intake = Intake::new(self.latency);
-                    let mut tap = Tap { conn, source, intake, is_resting, core: Arc::clone(self) };
+                    let mut tap = Tap { conn, source, intake, rest, core: Arc::clone(self) };
                     let connection = async move { ingest::run(&net, &sources[source], &mut tap).await };
                     connections.push((conn, Box::pin(connection)));
                 }

@@ -11,7 +11,7 @@ mod tls;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::Context;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -108,19 +108,22 @@ impl Body {
     ///
     /// Cancel-safe: dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<Bytes, CloseCause>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The same, for who has to know that there is nothing now.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CloseCause>>> {
         loop {
-            let frame = poll_fn(|cx| {
-                drive(&mut self.connection, cx);
-                Pin::new(&mut self.incoming).poll_frame(cx)
-            });
-            return match frame.await? {
+            drive(&mut self.connection, cx);
+            return Poll::Ready(match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
                 // Trailers are not data.
-                Ok(frame) => match frame.into_data() {
+                Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => Some(Ok(data)),
                     Err(_) => continue,
                 },
-                Err(error) => Some(Err(broken(&error))),
-            };
+                Some(Err(error)) => Some(Err(broken(&error))),
+                None => None,
+            });
         }
     }
 }

@@ -104,7 +104,7 @@ impl Place {
             Err(failed) => {
                 let (file, _) = failed.into_parts();
                 let mut file = tokio::fs::File::from_std(file);
-                super::tcp::read_to_end(&mut file, false, sink).await
+                super::tcp::read_to_end(&mut file, sink).await
             }
         }
     }

@@ -30,7 +30,7 @@ use crate::client::{Proxies, Tls};
 use crate::net::Net;
 use crate::url::{self, UrlError};
 
-pub(crate) use self::resting::RestingNet;
+pub(crate) use self::resting::{Rest, RestingNet};
 pub use crate::url::UrlError as SourceError;
 
 /// Bytes that are read from a byte stream at once.
@@ -98,6 +98,11 @@ pub trait Sink {
     /// Waits until bytes are wanted: to be awaited before each read.
     fn ready(&mut self, _patience: Patience) -> impl Future<Output = ()> + Send {
         std::future::ready(())
+    }
+    /// Whether the connection's socket has given all that had come, and waits for [`Sink::ready`] with
+    /// [`Patience::Waits`] before it gives or reports more.
+    fn is_drained(&self) -> bool {
+        false
     }
 }
 

@@ -4,38 +4,86 @@
 //! those wake-ups cost more than reading. So while a source rests, its socket is told to report only larger amounts
 //! than come during a rest, and is read without being asked whether there is anything.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
 
 use restreamer_core::intake::REST_BYTES_MAX;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::consume_budget;
 
 use crate::net::{ListenOptions, Net};
+
+/// What a source's socket and its reader tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    is_resting: AtomicBool,
+    found: AtomicU8,
+}
+
+/// What reads have found since the last rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Found {
+    Nothing,
+    Something,
+    Everything,
+}
+
+impl Rest {
+    /// The reader has waited for its turn; from now on it rests between all turns, or does not.
+    pub(crate) fn begin_turn(&self, is_resting: bool) {
+        self.is_resting.store(is_resting, Ordering::Relaxed);
+        self.set_found(Found::Nothing);
+    }
+
+    /// Whether the socket has given all that had come. Then a reader that rests is not woken: it has to wait for its
+    /// next turn.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.has_found(Found::Everything)
+    }
+
+    fn is_resting(&self) -> bool {
+        self.is_resting.load(Ordering::Relaxed)
+    }
+
+    fn has_found(&self, found: Found) -> bool {
+        self.found.load(Ordering::Relaxed) == found as u8
+    }
+
+    fn set_found(&self, found: Found) {
+        self.found.store(found as u8, Ordering::Relaxed);
+    }
+}
 
 /// A network for the connections of one source.
 #[derive(Clone)]
 pub(crate) struct RestingNet<N> {
     net: N,
-    is_resting: Arc<AtomicBool>,
+    rest: Arc<Rest>,
 }
 
 /// One of its sockets.
 pub(crate) struct RestingStream<N: Net> {
     net: N,
     stream: N::Stream,
-    is_resting: Arc<AtomicBool>,
+    rest: Arc<Rest>,
     /// Whether the kernel keeps quiet about arrivals.
     is_quiet: bool,
 }
 
 impl<N: Net> RestingNet<N> {
-    /// `net`, whose connections rest between two reads while `is_resting`.
-    pub(crate) fn new(net: N, is_resting: Arc<AtomicBool>) -> Self {
-        RestingNet { net, is_resting }
+    /// `net`, whose connections rest between two reads as `rest` says.
+    pub(crate) fn new(net: N, rest: Arc<Rest>) -> Self {
+        RestingNet { net, rest }
+    }
+
+    fn wrap(&self, stream: N::Stream) -> RestingStream<N> {
+        RestingStream { net: self.net.clone(), stream, rest: Arc::clone(&self.rest), is_quiet: false }
     }
 }
 
@@ -46,9 +94,7 @@ impl<N: Net> Net for RestingNet<N> {
     type Listener = N::Listener;
 
     async fn connect_tcp(&self, host: &str, port: u16) -> io::Result<Self::Stream> {
-        let stream = self.net.connect_tcp(host, port).await?;
-        let (net, is_resting) = (self.net.clone(), Arc::clone(&self.is_resting));
-        Ok(RestingStream { net, stream, is_resting, is_quiet: false })
+        Ok(self.wrap(self.net.connect_tcp(host, port).await?))
     }
 
     async fn listen(&self, addr: SocketAddr, options: ListenOptions) -> io::Result<Self::Listener> {
@@ -57,8 +103,7 @@ impl<N: Net> Net for RestingNet<N> {
 
     async fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, SocketAddr)> {
         let (stream, peer) = self.net.accept(listener).await?;
-        let (net, is_resting) = (self.net.clone(), Arc::clone(&self.is_resting));
-        Ok((RestingStream { net, stream, is_resting, is_quiet: false }, peer))
+        Ok((self.wrap(stream), peer))
     }
 
     fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr> {
@@ -78,6 +123,12 @@ impl<N: Net> RestingStream<N> {
             self.is_quiet = is_quiet;
         }
     }
+
+    /// So many bytes were read, where so many fitted.
+    fn note_read(&self, bytes: usize, room: usize, reads_all: bool) {
+        let is_all = reads_all && 0 < bytes && bytes < room;
+        self.rest.set_found(if is_all { Found::Everything } else { Found::Something });
+    }
 }
 
 impl<N: Net> AsyncRead for RestingStream<N> {
@@ -87,12 +138,19 @@ impl<N: Net> AsyncRead for RestingStream<N> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let is_resting = this.is_resting.load(Ordering::Relaxed);
+        let is_resting = this.rest.is_resting();
+        if is_resting && this.rest.is_drained() {
+            return Poll::Pending;
+        }
         this.set_quiet(is_resting);
+        let room = buffer.remaining();
         if is_resting {
+            // A socket that always has something would otherwise never let others have a turn.
+            ready!(pin!(consume_budget()).poll(cx));
             match this.net.receive(&this.stream, buffer.initialize_unfilled()) {
                 Ok(bytes) => {
                     buffer.advance(bytes);
+                    this.note_read(bytes, room, true);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -101,7 +159,13 @@ impl<N: Net> AsyncRead for RestingStream<N> {
             // Nothing has come during a whole rest: the next byte is to wake us.
             this.set_quiet(false);
         }
-        Pin::new(&mut this.stream).poll_read(cx, buffer)
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        match polled {
+            Poll::Ready(_) => this.note_read(room - buffer.remaining(), room, N::READS_ALL),
+            Poll::Pending if this.rest.has_found(Found::Something) => this.rest.set_found(Found::Everything),
+            Poll::Pending => {}
+        }
+        polled
     }
 }
 
@@ -130,48 +194,70 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    async fn connected(is_resting: &Arc<AtomicBool>) -> (RestingStream<TokioNet>, TcpStream) {
+    /// A socket whose reader rests between its turns, and the source at its other end.
+    async fn resting() -> (Arc<Rest>, RestingStream<TokioNet>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let net = RestingNet::new(TokioNet, Arc::clone(is_resting));
-        let stream = net.connect_tcp("127.0.0.1", port).await.unwrap();
-        (stream, listener.accept().unwrap().0)
+        let rest = Arc::new(Rest::default());
+        rest.begin_turn(true);
+        let stream =
+            RestingNet::new(TokioNet, Arc::clone(&rest)).connect_tcp("127.0.0.1", port).await.unwrap();
+        (rest, stream, listener.accept().unwrap().0)
     }
 
-    async fn read(stream: &mut RestingStream<TokioNet>) -> Vec<u8> {
-        let mut buffer = [0; 100];
+    async fn read(stream: &mut RestingStream<TokioNet>, room: usize) -> Vec<u8> {
+        let mut buffer = vec![0; room];
         let read = tokio::time::timeout(DEADLINE, stream.read(&mut buffer)).await;
         let bytes = read.expect("nothing wakes the reader").unwrap();
-        buffer[..bytes].to_vec()
+        buffer.truncate(bytes);
+        buffer
     }
 
     #[tokio::test]
     async fn a_resting_socket_wakes_its_reader_when_it_had_nothing_and_when_it_ends() {
-        let is_resting = Arc::new(AtomicBool::new(true));
-        let (mut stream, mut source) = connected(&is_resting).await;
+        let (rest, mut stream, mut source) = resting().await;
         for word in [&b"one"[..], b"two"] {
-            let (got, sent) = tokio::join!(read(&mut stream), async {
+            rest.begin_turn(true);
+            let (got, sent) = tokio::join!(read(&mut stream, 100), async {
                 tokio::task::yield_now().await;
                 source.write_all(word)
             });
             sent.unwrap();
             assert_eq!(got, word);
         }
-        let (got, ()) = tokio::join!(read(&mut stream), async {
+        rest.begin_turn(true);
+        let (got, ()) = tokio::join!(read(&mut stream, 100), async {
             tokio::task::yield_now().await;
             drop(source);
         });
         assert_eq!(got, b"");
+        assert!(!rest.is_drained(), "the end is not slept through");
+    }
+
+    #[tokio::test]
+    async fn a_turn_takes_all_that_has_come_and_what_comes_later_waits_for_the_next() {
+        let (rest, mut stream, mut source) = resting().await;
+        source.write_all(b"abcd").unwrap();
+        assert_eq!(read(&mut stream, 3).await, b"abc");
+        assert!(!rest.is_drained(), "there may be more than fitted");
+        assert_eq!(read(&mut stream, 3).await, b"d");
+        assert!(rest.is_drained());
+
+        source.write_all(b"ef").unwrap();
+        let mut buffer = [0; 3];
+        let early = tokio::time::timeout(Duration::from_millis(1), stream.read(&mut buffer)).await;
+        assert!(early.is_err(), "read before its turn");
+        rest.begin_turn(true);
+        assert_eq!(read(&mut stream, 3).await, b"ef");
     }
 
     #[tokio::test]
     async fn a_socket_that_rested_reports_every_byte_again() {
-        let is_resting = Arc::new(AtomicBool::new(true));
-        let (mut stream, mut source) = connected(&is_resting).await;
+        let (rest, mut stream, mut source) = resting().await;
         stream.set_quiet(true);
-        is_resting.store(false, Ordering::Relaxed);
+        rest.begin_turn(false);
         source.write_all(b"one").unwrap();
-        assert_eq!(read(&mut stream).await, b"one");
+        assert_eq!(read(&mut stream, 100).await, b"one");
         assert!(!stream.is_quiet);
     }
 }

@@ -39,30 +39,21 @@ impl Place {
         match limited(self.timeout, &format!("a connection to {place}"), connect).await {
             Ok(mut stream) => {
                 sink.connected();
-                read_to_end(&mut stream, N::READS_ALL, sink).await
+                read_to_end(&mut stream, sink).await
             }
             Err(cause) => cause,
         }
     }
 }
 
-/// Hands on everything that `stream` delivers, as it comes. `reads_all`: a read that leaves room in its buffer has taken
-/// all that was there.
-pub(super) async fn read_to_end(
-    stream: &mut (impl AsyncRead + Unpin),
-    reads_all: bool,
-    sink: &mut impl Sink,
-) -> CloseCause {
+/// Hands on everything that `stream` delivers, as it comes.
+pub(super) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin), sink: &mut impl Sink) -> CloseCause {
     let mut buffer = vec![0; READ_BYTES];
-    let mut patience = Patience::Backlog;
     loop {
-        sink.ready(patience).await;
+        sink.ready(if sink.is_drained() { Patience::Waits } else { Patience::Backlog }).await;
         match stream.read(&mut buffer).await {
             Ok(0) => return CloseCause::new(CloseKind::Ended, "the source closed the connection"),
-            Ok(n) => {
-                patience = if reads_all && n < READ_BYTES { Patience::Waits } else { Patience::Backlog };
-                sink.data(&buffer[..n]);
-            }
+            Ok(n) => sink.data(&buffer[..n]),
             Err(error) => return CloseCause::new(CloseKind::Io, &format!("cannot read: {error}")),
         }
     }

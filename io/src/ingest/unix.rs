@@ -62,7 +62,7 @@ impl Place {
             Kind::Unknown => match UnixStream::connect(&self.path).await {
                 Ok(mut stream) => {
                     sink.connected();
-                    read_to_end(&mut stream, false, sink).await
+                    read_to_end(&mut stream, sink).await
                 }
                 Err(error) if is_other_type(&error) => self.run_packet(sink).await,
                 Err(error) => self.unreachable(&error),

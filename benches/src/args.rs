@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::audience::AudienceOptions;
 use crate::scenario::{Scenario, Transport};
-use crate::target::Target;
+use crate::target::{Origin, Target};
 use restreamer_core::time::Duration;
 
 /// Receive buffer of the viewers whose memory is measured: what their end holds is not in the way of what ours does.
@@ -75,17 +75,17 @@ pub struct ReferenceArguments {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
-    /// The source: http://… or tcp://…; without it the loop makes the chunks itself
+    /// The source: http://…, tcp://… or, for --drain, udp://…; without it the loop makes the chunks itself
     #[arg(long, value_name = "URL")]
-    pub(crate) from: Option<Target>,
+    pub(crate) from: Option<Origin>,
     /// Bits per second of the stream that it makes itself
     #[arg(long, default_value = "8M", value_parser = bits)]
     pub(crate) bitrate: u64,
     /// Milliseconds between two chunks
     #[arg(long, default_value_t = 20)]
     pub(crate) flush: u64,
-    /// Serve nobody: read so many connections to the source and throw the bytes away
-    #[arg(long, value_name = "CONNECTIONS", requires = "from")]
+    /// Serve nobody: read the source on so many sockets and throw the bytes away
+    #[arg(long, value_name = "SOCKETS", requires = "from")]
     pub(crate) drain: Option<usize>,
 }
 

@@ -21,6 +21,7 @@ use crate::run::{Manner, run};
 use crate::source::{Outlet, Pace, Source, SourceOptions, SourceState};
 use crate::subject::Subject;
 use crate::table::Tables;
+use crate::target::Origin;
 
 /// How often the progress of viewers is shown.
 const BEAT: Duration = Duration::from_secs(1);
@@ -60,14 +61,15 @@ fn execute_source(arguments: &SourceArguments) -> io::Result<()> {
 }
 
 fn execute_reference(arguments: &ReferenceArguments) -> io::Result<()> {
-    let feed = match &arguments.from {
-        Some(source) => Feed::Source(source.clone()),
-        None => Feed::Own(at_least(arguments.bitrate)?),
+    let feed = match (&arguments.from, arguments.drain) {
+        (Some(origin), Some(sockets)) => return reference::drain(origin, sockets),
+        (Some(Origin::Connection(source)), _) => Feed::Source(source.clone()),
+        (Some(Origin::Datagrams(_)), _) => {
+            return Err(wrong("udp:// is for --drain: the loop reads connections"));
+        }
+        (None, _) => Feed::Own(at_least(arguments.bitrate)?),
     };
-    match (arguments.drain, &feed) {
-        (Some(connections), Feed::Source(source)) => reference::drain(source, connections),
-        _ => reference::serve(arguments.listen, &feed, Duration::from_millis(arguments.flush), say_address),
-    }
+    reference::serve(arguments.listen, &feed, Duration::from_millis(arguments.flush), say_address)
 }
 
 fn execute_viewers(arguments: &ViewersArguments) -> io::Result<()> {

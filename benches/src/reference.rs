@@ -4,7 +4,7 @@
 //! ([`Broadcast`]). No routing, no framing, no access points, no ring policy, no limits: what is left is what the
 //! kernel asks for the same bytes at the same rhythm. [`drain`] is the same for streams that nobody watches.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 
 use restreamer_core::time::Duration;
@@ -15,7 +15,7 @@ use crate::epoll::{Epoll, Interest};
 use crate::machine;
 use crate::pace::PacedStream;
 use crate::response::Response;
-use crate::target::Target;
+use crate::target::{Origin, Target};
 
 const READ_BYTES: usize = 256 << 10;
 /// Most bytes of a chunk: a source without a pace is read at the pace of the flushes.
@@ -62,16 +62,12 @@ pub fn serve(
     }
 }
 
-/// Reads `connections` connections to `target` as the bytes come and throws them away, until one of them ends.
-pub fn drain(target: &Target, connections: usize) -> io::Result<()> {
+/// Reads `origin` on so many `sockets` as the bytes come and throws them away, until one of them ends.
+pub fn drain(origin: &Origin, sockets: usize) -> io::Result<()> {
     let mut epoll = Epoll::new()?;
-    let mut sockets = Vec::with_capacity(connections);
-    for token in 0..connections {
-        let mut socket = TcpStream::connect(target.address)?;
-        socket.write_all(&target.request())?;
-        socket.set_nonblocking(true)?;
-        epoll.add(&socket, token as u64, Interest::Readable)?;
-        sockets.push(socket);
+    let mut sockets = (0..sockets).map(|_| origin.open()).collect::<io::Result<Vec<_>>>()?;
+    for (token, socket) in sockets.iter().enumerate() {
+        epoll.add(socket, token as u64, Interest::Readable)?;
     }
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -102,9 +98,7 @@ struct Upstream {
 
 impl Upstream {
     fn connect(target: &Target) -> io::Result<Upstream> {
-        let mut socket = TcpStream::connect(target.address)?;
-        socket.write_all(&target.request())?;
-        socket.set_nonblocking(true)?;
+        let socket = target.open()?;
         let response = if target.is_http() { Response::default() } else { Response::Plain };
         Ok(Upstream { socket, response, buffer: vec![0; READ_BYTES], torn: Vec::new() })
     }

@@ -115,6 +115,7 @@ fn play(
         program.wait_for_stream()?;
     }
     thread::sleep(Duration::from_secs(scenario.warm_up_s));
+    program.assert_alive()?;
     let before = Sample::take(program.pid())?;
     let mut audience = Audience::new(program.target.clone(), scenario.audience())?;
     wait_for_everybody(&mut audience, scenario, &mut program, &progress)?;

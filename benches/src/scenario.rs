@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use crate::audience::AudienceOptions;
 use crate::source::{Outlet, Pace, SourceOptions};
 
+/// Where several streams receive the same datagrams; it stays on the loopback interface.
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 76, 68);
+
 /// One load: a source, a server between, viewers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scenario {
@@ -64,14 +67,18 @@ pub enum Transport {
 }
 
 impl Scenario {
-    /// The source. Over UDP it sends to `port`; otherwise the system picks a port.
+    /// The source. Over UDP it sends to `port`, for several streams to a multicast group; otherwise the system picks a
+    /// port.
     pub fn source(&self, port: u16) -> SourceOptions {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         SourceOptions {
             outlet: match self.transport {
                 Transport::Http => Outlet::Http(any),
                 Transport::Tcp => Outlet::Tcp(any),
-                Transport::Udp => Outlet::Udp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+                Transport::Udp => Outlet::Udp(SocketAddr::from(match self.streams {
+                    1 => (Ipv4Addr::LOCALHOST, port),
+                    _ => (GROUP, port),
+                })),
             },
             bitrate: self.bitrate,
             pace: match self.step_ms {
@@ -101,14 +108,16 @@ impl Scenario {
         match self.transport {
             Transport::Http => format!("http://{source}/"),
             Transport::Tcp => format!("tcp://{source}"),
-            Transport::Udp => format!("udp://{source}"),
+            Transport::Udp => format!("udp://@{source}"),
         }
     }
 
     /// A configuration of restreamer for this load.
     pub fn configuration(&self, listen: SocketAddr, remote: &str) -> Value {
-        let streams = (0..self.streams)
-            .map(|stream| json!({ "type": "stream", "serve": Scenario::path(stream), "remote": remote }));
+        let streams = (0..self.streams).map(|stream| {
+            let path = Scenario::path(stream);
+            json!({ "type": "stream", "serve": path, "remote": remote, "clientinterface": "lo" })
+        });
         let mut configuration = json!({
             "listen": listen.to_string(),
             "latency": self.flush_ms,
@@ -180,13 +189,14 @@ pub(crate) mod tests {
     fn a_configuration_names_every_stream_once() {
         let two = Scenario { streams: 2, ..scenario() };
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
-        let configuration = two.configuration(listen, "tcp://127.0.0.1:9000");
+        let remote = "tcp://127.0.0.1:9000";
+        let configuration = two.configuration(listen, remote);
         let expected = json!({
             "listen": "127.0.0.1:8000",
             "latency": 20,
             "resources": [
-                { "type": "stream", "serve": "/s.ts", "remote": "tcp://127.0.0.1:9000" },
-                { "type": "stream", "serve": "/s1.ts", "remote": "tcp://127.0.0.1:9000" },
+                { "type": "stream", "serve": "/s.ts", "remote": remote, "clientinterface": "lo" },
+                { "type": "stream", "serve": "/s1.ts", "remote": remote, "clientinterface": "lo" },
             ],
         });
         assert_eq!(configuration, expected);

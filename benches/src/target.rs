@@ -1,9 +1,11 @@
-//! Where a stream is: `http://host:port/path` or `tcp://host:port`.
+//! Where a stream is: `http://host:port/path`, `tcp://host:port` or `udp://group:port`.
 
 use std::fmt;
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
+
+use socket2::{Domain, Socket, Type};
 
 /// A parsed and resolved address of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +15,15 @@ pub struct Target {
     host: String,
     /// Path and query of an HTTP URL; `None` for bare TCP.
     path: Option<String>,
+}
+
+/// Something that can be read without anybody watching.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A connection.
+    Connection(Target),
+    /// Datagrams that come to this address, which may be a multicast group on the loopback interface.
+    Datagrams(SocketAddr),
 }
 
 impl Target {
@@ -32,6 +43,14 @@ impl Target {
         let host = &self.host;
         format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: restreamer-load\r\nAccept: */*\r\n\r\n")
             .into()
+    }
+
+    /// A connection on which the stream has been asked for; reading it does not wait.
+    pub fn open(&self) -> io::Result<TcpStream> {
+        let mut socket = TcpStream::connect(self.address)?;
+        socket.write_all(&self.request())?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
     }
 
     /// Whether an answer with a head is to be expected.
@@ -56,6 +75,39 @@ impl FromStr for Target {
         let with_port = if scheme == "http" && !has_port { format!("{host}:80") } else { host.to_owned() };
         let address = resolve(&with_port).map_err(|error| format!("{url}: {error}"))?;
         Ok(Target { address, host: host.to_owned(), path })
+    }
+}
+
+impl Origin {
+    /// A socket of its own for the stream; reading it does not wait.
+    pub fn open(&self) -> io::Result<Socket> {
+        let address = match self {
+            Origin::Connection(target) => return Ok(target.open()?.into()),
+            Origin::Datagrams(address) => address,
+        };
+        let socket = Socket::new(Domain::for_address(*address), Type::DGRAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&(*address).into())?;
+        if let IpAddr::V4(group) = address.ip()
+            && group.is_multicast()
+        {
+            socket.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST)?;
+        }
+        Ok(socket)
+    }
+}
+
+impl FromStr for Origin {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Origin, String> {
+        match url.strip_prefix("udp://") {
+            None => Ok(Origin::Connection(url.parse()?)),
+            Some(address) => resolve(address.strip_prefix('@').unwrap_or(address))
+                .map(Origin::Datagrams)
+                .map_err(|error| format!("{url}: {error}")),
+        }
     }
 }
 
@@ -88,6 +140,15 @@ mod tests {
             assert_eq!((target.address.port(), target.path.as_deref()), (port, path), "{url}");
             assert!(target.to_string().starts_with(url));
         }
+    }
+
+    #[test]
+    fn an_origin_is_a_connection_or_where_datagrams_come() {
+        let group = "239.255.1.1:5000".parse().unwrap();
+        assert_eq!("udp://@239.255.1.1:5000".parse(), Ok(Origin::Datagrams(group)));
+        let target: Target = "tcp://127.0.0.1:9000".parse().unwrap();
+        assert_eq!("tcp://127.0.0.1:9000".parse(), Ok(Origin::Connection(target)));
+        assert!("udp://127.0.0.1".parse::<Origin>().unwrap_err().contains("udp://127.0.0.1"));
     }
 
     #[test]

@@ -34,7 +34,8 @@ const REST_HALVINGS_MAX: u32 = 16;
 /// What happens to the bytes of a source that is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// They wait where they are, and all that had come has been taken: TCP.
+    /// They wait where they are, and all that had come has been taken: TCP, with or without
+    /// HTTP.
     Waits,
     /// They wait, but more of them may be there already than was taken, or their place may hold less than comes during
     /// a rest: pipes.

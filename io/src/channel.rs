@@ -147,7 +147,12 @@ impl Sink for Tap {
     }
 
     async fn ready(&mut self, patience: Patience) {
+        if patience == Patience::Waits {
+            // A turn may have read less than one piece of chunked coding or TLS.
+            self.intake.handle_read(self.core.clock.now(), 0);
+        }
         let is_resting = self.core.published.rest(self.core.clock, &self.intake, patience).await;
+        // A turn goes on for as long as something is left.
         if patience != Patience::Backlog {
             self.rest.begin_turn(is_resting);
         }

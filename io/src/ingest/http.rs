@@ -1,12 +1,10 @@
 //! `http://` and `https://`: the body of an answer to a GET.
 
-use std::future::poll_fn;
-use std::task::Poll;
-
 use hyper::header::{self, HeaderMap};
 use hyper::http::response::Parts;
 use restreamer_core::{CloseCause, CloseKind, Patience};
 
+use super::resting::unless_drained;
 use super::{Sink, SourceOptions};
 use crate::client::{self, ClientOptions, Target};
 use crate::net::Net;
@@ -42,11 +40,7 @@ impl Place {
             sink.ready(patience).await;
             // Chunked coding and TLS may have taken more from the socket than one piece: only a body that has no
             // further one tells that the drained socket was all.
-            let piece = poll_fn(|cx| match answer.body.poll_next(cx) {
-                Poll::Pending if sink.is_drained() => Poll::Ready(None),
-                polled => polled.map(Some),
-            });
-            patience = match piece.await {
+            patience = match unless_drained(sink, |cx| answer.body.poll_next(cx)).await {
                 None => Patience::Waits,
                 Some(Some(Ok(chunk))) => {
                     sink.data(&chunk);
@@ -101,71 +95,12 @@ fn never_a_stream(essence: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::{Note, Rest, RestingNet};
-    use crate::net::ListenOptions;
-    use std::io;
-    use std::net::SocketAddr;
-    use std::sync::{Arc, Mutex};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::sync::Notify;
+    use crate::ingest::resting::testing::Rester;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
 
-    /// Leads to a server.
-    #[derive(Clone)]
-    struct OneAnswer(Arc<Mutex<Option<DuplexStream>>>);
-
-    impl Net for OneAnswer {
-        const READS_ALL: bool = true;
-
-        type Stream = DuplexStream;
-        type Listener = ();
-
-        async fn connect_tcp(&self, _: &str, _: u16) -> io::Result<DuplexStream> {
-            self.0.lock().unwrap().take().ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
-        }
-
-        async fn listen(&self, _: SocketAddr, _: ListenOptions) -> io::Result<()> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-
-        async fn accept(&self, (): &()) -> io::Result<(DuplexStream, SocketAddr)> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-
-        fn local_addr(&self, (): &()) -> io::Result<SocketAddr> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-    }
-
-    /// A reader who always rests, and lets the server go on when he does.
-    struct Rester<'a> {
-        rest: Arc<Rest>,
-        go_on: &'a Notify,
-        bytes: usize,
-        before_rests: Vec<usize>,
-    }
-
-    impl Sink for Rester<'_> {
-        fn connected(&mut self) {}
-
-        fn data(&mut self, chunk: &[u8]) {
-            self.bytes += chunk.len();
-        }
-
-        fn note(&mut self, _: Note) {}
-
-        async fn ready(&mut self, patience: Patience) {
-            if patience == Patience::Waits {
-                self.before_rests.push(self.bytes);
-                self.rest.begin_turn(true);
-                self.go_on.notify_one();
-                tokio::task::yield_now().await;
-            }
-        }
-
-        fn is_drained(&self) -> bool {
-            self.rest.is_drained()
-        }
-    }
+    const DEADLINE: Duration = Duration::from_secs(1);
 
     fn answer(status: u16, headers: &[(&str, &str)]) -> Parts {
         let mut response = hyper::Response::builder().status(status);
@@ -200,26 +135,27 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_source_rests_only_when_every_chunk_that_came_has_been_handed_on() {
-        let (mut server, client) = duplex(64 * 1024);
-        let (rest, go_on) = (Arc::new(Rest::default()), Notify::new());
-        let net = RestingNet::new(OneAnswer(Arc::new(Mutex::new(Some(client)))), Arc::clone(&rest));
-        let mut sink = Rester { rest, go_on: &go_on, bytes: 0, before_rests: Vec::new() };
         let place = Place::parse("http://h/", &SourceOptions::default()).unwrap();
-        let answer = async {
-            while server.read_u8().await.unwrap() != b'\n' {}
-            let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
-            for _ in 0..40 {
-                answer.extend([&b"3e8\r\n"[..], &[0x47; 1_000], b"\r\n"].concat());
-            }
-            server.write_all(&answer).await.unwrap();
-            go_on.notified().await;
-            server.write_all(b"1\r\nG\r\n0\r\n\r\n").await.unwrap();
-        };
-        let (cause, ()) = tokio::join!(place.run(&net, &mut sink), answer);
-        assert_eq!(cause.kind, CloseKind::Ended, "{cause}");
-        assert_eq!((sink.before_rests, sink.bytes), (vec![40_000], 40_001));
+        for is_resting in [true, false] {
+            let (net, mut sink, mut server) = Rester::new(is_resting);
+            let go_on = sink.go_on();
+            let answer = async {
+                while server.read_u8().await.unwrap() != b'\n' {}
+                let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+                for _ in 0..40 {
+                    answer.extend([&b"3e8\r\n"[..], &[0x47; 1_000], b"\r\n"].concat());
+                }
+                server.write_all(&answer).await.unwrap();
+                go_on.notified().await;
+                server.write_all(b"1\r\nG\r\n0\r\n\r\n").await.unwrap();
+            };
+            let both = async { tokio::join!(place.run(&net, &mut sink), answer) };
+            let (cause, ()) = timeout(DEADLINE, both).await.expect("nothing wakes the reader");
+            assert_eq!(cause.kind, CloseKind::Ended, "{cause}");
+            assert_eq!((&sink.at_rests[..], sink.bytes), (&[40_000][..], 40_001));
+        }
     }
 
     #[test]

@@ -99,8 +99,8 @@ pub trait Sink {
     fn ready(&mut self, _patience: Patience) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
-    /// Whether the connection's socket has given all that had come, and waits for [`Sink::ready`] with
-    /// [`Patience::Waits`] before it gives or reports more.
+    /// Whether the connection's socket has given all that had come. It may wake nobody then: [`Sink::ready`] with
+    /// [`Patience::Waits`] is to be awaited before it is read again.
     fn is_drained(&self) -> bool {
         false
     }

@@ -4,18 +4,19 @@
 //! those wake-ups cost more than reading. So while a source rests, its socket is told to report only larger amounts
 //! than come during a rest, and is read without being asked whether there is anything.
 
-use std::future::Future;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 
 use restreamer_core::intake::REST_BYTES_MAX;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::coop::consume_budget;
+use tokio::task::coop::{has_budget_remaining, poll_proceed};
 
+use super::Sink;
 use crate::net::{ListenOptions, Net};
 
 /// What a source's socket and its reader tell each other.
@@ -41,8 +42,8 @@ impl Rest {
         self.set_found(Found::Nothing);
     }
 
-    /// Whether the socket has given all that had come. Then a reader that rests is not woken: it has to wait for its
-    /// next turn.
+    /// Whether the socket has given all that had come. Then a reader that rests is woken by nothing: it has to wait
+    /// for its next turn.
     pub(crate) fn is_drained(&self) -> bool {
         self.has_found(Found::Everything)
     }
@@ -58,6 +59,19 @@ impl Rest {
     fn set_found(&self, found: Found) {
         self.found.store(found as u8, Ordering::Relaxed);
     }
+}
+
+/// What `poll` gives; `None` when it gives nothing because the socket below it is drained. Then the reader has to wait
+/// with [`Sink::ready`] before it asks again.
+pub(super) async fn unless_drained<T>(
+    sink: &impl Sink,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
+    poll_fn(|cx| match poll(cx) {
+        Poll::Pending if sink.is_drained() => Poll::Ready(None),
+        polled => polled.map(Some),
+    })
+    .await
 }
 
 /// A network for the connections of one source.
@@ -146,7 +160,7 @@ impl<N: Net> AsyncRead for RestingStream<N> {
         let room = buffer.remaining();
         if is_resting {
             // A socket that always has something would otherwise never let others have a turn.
-            ready!(pin!(consume_budget()).poll(cx));
+            ready!(poll_proceed(cx)).made_progress();
             match this.net.receive(&this.stream, buffer.initialize_unfilled()) {
                 Ok(bytes) => {
                     buffer.advance(bytes);
@@ -162,7 +176,9 @@ impl<N: Net> AsyncRead for RestingStream<N> {
         let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
         match polled {
             Poll::Ready(_) => this.note_read(room - buffer.remaining(), room, N::READS_ALL),
-            Poll::Pending if this.rest.has_found(Found::Something) => this.rest.set_found(Found::Everything),
+            Poll::Pending if this.rest.has_found(Found::Something) && has_budget_remaining() => {
+                this.rest.set_found(Found::Everything);
+            }
             Poll::Pending => {}
         }
         polled
@@ -180,6 +196,96 @@ impl<N: Net> AsyncWrite for RestingStream<N> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use std::sync::Mutex;
+
+    use restreamer_core::Patience;
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::ingest::Note;
+
+    /// A network with one connection, to a server within the test.
+    #[derive(Clone)]
+    pub(in crate::ingest) struct OneServer(Arc<Mutex<Option<DuplexStream>>>);
+
+    /// A reader that lets the server go on whenever nothing is left to read.
+    pub(in crate::ingest) struct Rester {
+        rest: Arc<Rest>,
+        is_resting: bool,
+        go_on: Arc<Notify>,
+        /// Bytes that were handed on.
+        pub(in crate::ingest) bytes: usize,
+        /// How many they were each time when nothing was left.
+        pub(in crate::ingest) at_rests: Vec<usize>,
+    }
+
+    impl Rester {
+        /// With the network that it reads from, and the server's end of the connection.
+        pub(in crate::ingest) fn new(is_resting: bool) -> (RestingNet<OneServer>, Rester, DuplexStream) {
+            let (server, client) = duplex(1 << 20);
+            let rest = Arc::new(Rest::default());
+            let net = OneServer(Arc::new(Mutex::new(Some(client))));
+            let net = RestingNet::new(net, Arc::clone(&rest));
+            let rester = Rester { rest, is_resting, go_on: Arc::default(), bytes: 0, at_rests: Vec::new() };
+            (net, rester, server)
+        }
+
+        /// Rings when nothing is left to read.
+        pub(in crate::ingest) fn go_on(&self) -> Arc<Notify> {
+            Arc::clone(&self.go_on)
+        }
+    }
+
+    impl Sink for Rester {
+        fn connected(&mut self) {}
+
+        fn data(&mut self, chunk: &[u8]) {
+            self.bytes += chunk.len();
+        }
+
+        fn note(&mut self, _: Note) {}
+
+        async fn ready(&mut self, patience: Patience) {
+            if patience == Patience::Waits {
+                self.at_rests.push(self.bytes);
+                self.go_on.notify_one();
+                tokio::task::yield_now().await;
+                self.rest.begin_turn(self.is_resting);
+            }
+        }
+
+        fn is_drained(&self) -> bool {
+            self.rest.is_drained()
+        }
+    }
+
+    impl Net for OneServer {
+        const READS_ALL: bool = true;
+
+        type Stream = DuplexStream;
+        type Listener = ();
+
+        async fn connect_tcp(&self, _: &str, _: u16) -> io::Result<DuplexStream> {
+            self.0.lock().unwrap().take().ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
+        }
+
+        async fn listen(&self, _: SocketAddr, _: ListenOptions) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        async fn accept(&self, (): &()) -> io::Result<(DuplexStream, SocketAddr)> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn local_addr(&self, (): &()) -> io::Result<SocketAddr> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! `tcp://host:port`: a transport stream and nothing else on a TCP connection.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use restreamer_core::{CloseCause, CloseKind, Patience};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, ReadBuf};
 
+use super::resting::unless_drained;
 use super::{READ_BYTES, Sink, SourceOptions};
 use crate::client::{limited, unreachable};
 use crate::net::Net;
@@ -51,10 +53,43 @@ pub(super) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin), sink: &mu
     let mut buffer = vec![0; READ_BYTES];
     loop {
         sink.ready(if sink.is_drained() { Patience::Waits } else { Patience::Backlog }).await;
-        match stream.read(&mut buffer).await {
-            Ok(0) => return CloseCause::new(CloseKind::Ended, "the source closed the connection"),
-            Ok(n) => sink.data(&buffer[..n]),
-            Err(error) => return CloseCause::new(CloseKind::Io, &format!("cannot read: {error}")),
+        let mut read = ReadBuf::new(&mut buffer);
+        match unless_drained(sink, |cx| Pin::new(&mut *stream).poll_read(cx, &mut read)).await {
+            None => {}
+            Some(Ok(())) if read.filled().is_empty() => {
+                return CloseCause::new(CloseKind::Ended, "the source closed the connection");
+            }
+            Some(Ok(())) => sink.data(read.filled()),
+            Some(Err(error)) => return CloseCause::new(CloseKind::Io, &format!("cannot read: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::resting::testing::Rester;
+    use tokio::io::AsyncWriteExt;
+
+    /// A read that fills its buffer does not tell whether there is more. When there is not, the next one has to wait
+    /// for the source and for the reader's turn, or it would wait for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_source_goes_on_after_a_read_that_took_exactly_all() {
+        let place = Place::parse("h:1", &SourceOptions::default()).unwrap();
+        for is_resting in [true, false] {
+            let (net, mut sink, mut server) = Rester::new(is_resting);
+            let go_on = sink.go_on();
+            let source = async {
+                for bytes in [188, READ_BYTES, 2 * READ_BYTES, 188] {
+                    server.write_all(&vec![0x47; bytes]).await.unwrap();
+                    go_on.notified().await;
+                }
+                drop(server);
+            };
+            let both = async { tokio::join!(place.run(&net, &mut sink), source) };
+            let (cause, ()) = tokio::time::timeout(Duration::from_secs(1), both).await.expect("it is stuck");
+            assert_eq!(cause.kind, CloseKind::Ended, "{cause}");
+            assert_eq!(sink.bytes, 2 * 188 + 3 * READ_BYTES);
         }
     }
 }

@@ -7,13 +7,13 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -73,7 +73,7 @@ pub trait Net: Clone + Send + Sync + 'static {
 
     /// Takes bytes that `stream` has received, without asking the runtime whether there are any: `WouldBlock` when
     /// there are none, and where nothing can be taken like that.
-    fn receive(&self, _stream: &Self::Stream, _buffer: &mut [u8]) -> io::Result<usize> {
+    fn receive(&self, _stream: &Self::Stream, _buffer: &mut ReadBuf<'_>) -> io::Result<()> {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
@@ -135,9 +135,16 @@ impl Net for TokioNet {
         listener.local_addr()
     }
 
-    fn receive(&self, stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    fn receive(&self, stream: &TcpStream, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
+        // SAFETY: nothing is written there but what the socket gave, so what was initialized stays it. hyper offers
+        // 8 to 64 KiB that are not; zeroing them was 12 % of the samples of idle HTTP sources.
+        let room = unsafe { buffer.unfilled_mut() };
         // Nonblocking, as all sockets of the runtime.
-        (&*SockRef::from(stream)).read(buffer)
+        let bytes = SockRef::from(stream).recv(room)?;
+        // SAFETY: the system has just written so many.
+        unsafe { buffer.assume_init(bytes) };
+        buffer.advance(bytes);
+        Ok(())
     }
 
     fn set_wake_bytes(&self, stream: &TcpStream, bytes: usize) -> io::Result<()> {
@@ -219,6 +226,7 @@ fn alternate_families(found: impl Iterator<Item = SocketAddr>) -> VecDeque<Socke
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::mem::MaybeUninit;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn loopback() -> SocketAddr {
@@ -255,6 +263,27 @@ mod tests {
         assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn what_was_received_is_appended_to_a_buffer_that_nobody_has_initialized() {
+        let listener = TokioNet.listen(loopback(), ListenOptions::default()).await.unwrap();
+        let port = TokioNet.local_addr(&listener).unwrap().port();
+        let stream = TokioNet.connect_tcp("127.0.0.1", port).await.unwrap();
+        let (mut peer, _) = TokioNet.accept(&listener).await.unwrap();
+        let mut bytes = [MaybeUninit::uninit(); 8];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
+        let nothing = TokioNet.receive(&stream, &mut buffer).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        buffer.put_slice(b"12");
+        peer.write_all(b"345").await.unwrap();
+        stream.readable().await.unwrap();
+        TokioNet.receive(&stream, &mut buffer).unwrap();
+        assert_eq!((buffer.filled(), buffer.initialized().len()), (&b"12345"[..], 5));
+        drop(peer);
+        stream.readable().await.unwrap();
+        TokioNet.receive(&stream, &mut buffer).unwrap();
+        assert_eq!(buffer.filled(), b"12345", "the end adds nothing");
     }
 
     #[tokio::test]

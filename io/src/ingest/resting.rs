@@ -161,10 +161,9 @@ impl<N: Net> AsyncRead for RestingStream<N> {
         if is_resting {
             // A socket that always has something would otherwise never let others have a turn.
             ready!(poll_proceed(cx)).made_progress();
-            match this.net.receive(&this.stream, buffer.initialize_unfilled()) {
-                Ok(bytes) => {
-                    buffer.advance(bytes);
-                    this.note_read(bytes, room, true);
+            match this.net.receive(&this.stream, buffer) {
+                Ok(()) => {
+                    this.note_read(room - buffer.remaining(), room, true);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -18,3 +18,4 @@ mod players;
 mod secrets;
 mod sources;
 mod startup;
+mod unwatched;

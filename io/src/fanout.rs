@@ -270,7 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
         let newest = self.ring.next();
         self.shared.published.catch_up(&mut self.ring);
         self.let_in(now);
-        self.dismiss(is_shutdown);
+        self.dismiss(now, is_shutdown);
         if self.ring.next() != newest {
             for key in 0..self.players.len() {
                 self.visit(key, now, |player| !player.is_blocked(), Player::send);
@@ -352,7 +352,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
     }
 
     /// Ends all responses when the stream went off the air, or the process ends.
-    fn dismiss(&mut self, is_shutdown: bool) {
+    fn dismiss(&mut self, now: Instant, is_shutdown: bool) {
         let dismissals = self.shared.published.dismissals();
         let was_dismissed = std::mem::replace(&mut self.dismissals, dismissals) != dismissals;
         let reason = match self.shared.published.availability() {
@@ -362,7 +362,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
             _ if was_dismissed => EndReason::Offline,
             _ => return,
         };
-        self.players.iter_mut().flatten().for_each(|player| player.end(reason));
+        self.players.iter_mut().flatten().for_each(|player| player.end(now, reason));
     }
 
     fn end_stalled(&mut self, now: Instant) {
@@ -370,7 +370,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
         for key in 0..self.players.len() {
             let Some(player) = &self.players[key] else { continue };
             match player.stalls_at(self.shared.config.stall_timeout) {
-                Some(due) if due <= now => self.remove(key, now, EndReason::Stalled),
+                Some(due) if due <= now => self.remove(key, now, player.stall_reason()),
                 due => self.stall_check = self.stall_check.into_iter().chain(due).min(),
             }
         }
@@ -447,6 +447,7 @@ mod tests {
     use super::*;
     use crate::answer::Framing;
     use crate::gate::{Gate, Peer};
+    use crate::player::ENDING_TIME_MAX;
     use crate::service::Visitor;
     use bytes::Bytes;
     use hyper::Version;
@@ -454,13 +455,13 @@ mod tests {
     use restreamer_core::{AdmissionLimits, Join, RingLimits};
     use std::io::{self, IoSlice};
     use std::pin::Pin;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::AtomicUsize;
     use std::task::{Context, Poll};
     use tokio::io::ReadBuf;
 
-    /// A socket that takes everything, or nothing while it is full, and never says anything.
+    /// A socket that takes so many bytes more, and never says anything.
     struct Socket {
-        is_full: Arc<AtomicBool>,
+        room: Arc<AtomicUsize>,
     }
 
     impl AsyncRead for Socket {
@@ -479,10 +480,10 @@ mod tests {
             _: &mut Context<'_>,
             slices: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
-            match self.is_full.load(Ordering::Relaxed) {
-                true => Poll::Pending,
-                false => Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum())),
-            }
+            let room = self.room.load(Ordering::Relaxed);
+            let taken = slices.iter().map(|slice| slice.len()).sum::<usize>().min(room);
+            self.room.store(room - taken, Ordering::Relaxed);
+            if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -496,10 +497,10 @@ mod tests {
 
     /// The task of one stream, with so many viewers, who join live.
     fn task_with(viewers: usize) -> FanOut<Socket> {
-        task_with_sockets(viewers, &Arc::default())
+        task_with_sockets(viewers, &Arc::new(AtomicUsize::new(usize::MAX)))
     }
 
-    fn task_with_sockets(viewers: usize, is_full: &Arc<AtomicBool>) -> FanOut<Socket> {
+    fn task_with_sockets(viewers: usize, room: &Arc<AtomicUsize>) -> FanOut<Socket> {
         let observe = Observe::new([("/s.ts", ["tcp://source:1"])]);
         let gate = Gate::new(AdmissionLimits::default(), Arc::clone(&observe), Box::new(|_| ()));
         let policy = Policy { join: Join::Live, ..Policy::default() };
@@ -510,7 +511,7 @@ mod tests {
         let task = FanOut::new(Arc::clone(&fan_outs.streams[0]));
         task.shared.published.set_availability(Availability::Live);
         let viewer = || NewViewer {
-            io: Socket { is_full: Arc::clone(is_full) },
+            io: Socket { room: Arc::clone(room) },
             head: Bytes::from_static(b"head"),
             preamble: Bytes::new(),
             framing: Framing::Close,
@@ -558,8 +559,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_gauges_say_how_far_viewers_are_behind() {
-        let is_full = Arc::default();
-        let (mut task, mut reel) = (task_with_sockets(3, &is_full), Reel::new());
+        let room = Arc::new(AtomicUsize::new(usize::MAX));
+        let (mut task, mut reel) = (task_with_sockets(3, &room), Reel::new());
         let mut publish = |task: &mut FanOut<Socket>, ms| {
             task.shared.published.push(reel.segment(Instant::from_millis(ms), 10, false));
             task.round(&mut Vec::new(), false);
@@ -570,7 +571,7 @@ mod tests {
         };
         task.round(&mut Vec::new(), false);
         publish(&mut task, 0);
-        is_full.store(true, Ordering::Relaxed);
+        room.store(0, Ordering::Relaxed);
         publish(&mut task, 100);
         assert_eq!(gauges(&task), (0, Duration::ZERO), "nobody has looked yet");
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -580,6 +581,25 @@ mod tests {
         (0..3).for_each(|key| task.remove(key, Instant::from_millis(1_100), EndReason::ClientLeft));
         task.round(&mut Vec::new(), false);
         assert_eq!(gauges(&task), (0, Duration::ZERO));
+    }
+
+    /// One who had taken nothing for longer than a response may take to end was cut off at once, as stalled.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_viewer_has_time_for_the_rest_of_his_packet_when_the_process_ends() {
+        let room = Arc::new(AtomicUsize::new(usize::MAX));
+        let (mut task, mut reel) = (task_with_sockets(1, &room), Reel::new());
+        task.round(&mut Vec::new(), false);
+        room.store(PACKET_BYTES / 2, Ordering::Relaxed);
+        task.shared.published.push(reel.segment(Instant::ORIGIN, 10, false));
+        task.round(&mut Vec::new(), false);
+        tokio::time::advance(2 * ENDING_TIME_MAX).await;
+        task.round(&mut Vec::new(), true);
+        tokio::time::advance(ENDING_TIME_MAX - Duration::from_millis(1)).await;
+        task.round(&mut Vec::new(), true);
+        assert_eq!(task.players.iter().flatten().count(), 1);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        task.round(&mut Vec::new(), true);
+        assert_eq!(task.shared.counters().ended(EndReason::Shutdown).now(), 1);
     }
 
     #[test]

@@ -135,12 +135,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
     }
 
     /// Its response ends, after the packet that was begun. Asks to be looked at.
-    pub(crate) fn end(&mut self, reason: EndReason) {
+    pub(crate) fn end(&mut self, now: Instant, reason: EndReason) {
         if self.ending.is_none() {
             self.ending = Some(reason);
             self.viewer.end();
             self.waker.wake_by_ref();
+            if self.is_blocked {
+                // The time that the rest of the packet has begins now.
+                self.stall = StallTimer::new();
+                self.stall.handle_blocked(now);
+            }
         }
+    }
+
+    /// Why it has to go when it counts as stalled.
+    pub(crate) fn stall_reason(&self) -> EndReason {
+        self.ending.unwrap_or(EndReason::Stalled)
     }
 
     /// When it counts as stalled unless its socket moves before.

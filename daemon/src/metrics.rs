@@ -13,6 +13,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use prometheus::{Encoder, Registry, TextEncoder};
 use restreamer_core::AccessCounts;
 use restreamer_io::api::Metrics;
+use restreamer_io::gate::Refused;
 use restreamer_io::ingest::Oddity;
 use restreamer_io::notify::Notifier;
 use restreamer_io::observe::{Analysis, EndReason, Observe, SourceCounters, StreamCounters};
@@ -31,11 +32,33 @@ pub fn metrics(observe: Arc<Observe>, notifier: Arc<Notifier>, log: LogHandle) -
     let content_type = HeaderValue::from_str(encoder.format_type()).expect("the format's type is ASCII");
     let render = move || {
         let mut text = Vec::new();
+        let mut families = registry.gather();
+        refine_cpu_time(&mut families);
         // Writing into memory does not fail, and the names below are valid ones.
-        let _ = encoder.encode(&registry.gather(), &mut text);
+        let _ = encoder.encode(&families, &mut text);
         text
     };
     Metrics { content_type, render: Arc::new(render) }
+}
+
+/// The library counts whole seconds of CPU time, which makes rates over a minute worthless.
+fn refine_cpu_time(families: &mut [MetricFamily]) {
+    let family = families.iter_mut().find(|family| family.name() == "process_cpu_seconds_total");
+    let Some((family, seconds)) = family.zip(cpu_seconds()) else { return };
+    for metric in family.mut_metric() {
+        let mut counter = Counter::default();
+        counter.set_value(seconds);
+        metric.set_counter(counter);
+    }
+}
+
+/// User and system time of this process, in hundredths (proc_pid_stat(5)); Linux counts no finer there.
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name before it may hold anything.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let ticks: Vec<u64> = fields.split(' ').skip(11).take(2).map_while(|ticks| ticks.parse().ok()).collect();
+    (ticks.len() == 2).then(|| ticks.iter().sum::<u64>() as f64 / 100.0)
 }
 
 /// How to read one number.
@@ -44,7 +67,7 @@ type Read<T> = fn(&T) -> u64;
 use MetricType::{COUNTER, GAUGE};
 
 #[rustfmt::skip]
-const OF_STREAMS: [(&str, MetricType, &str, Read<StreamCounters>); 14] = [
+const OF_STREAMS: [(&str, MetricType, &str, Read<StreamCounters>); 13] = [
     ("streaming_packets_sent", COUNTER, "Packets that the sockets of viewers took.", |s| s.packets_sent.now()),
     ("streaming_bytes_sent", COUNTER, "Bytes that the sockets of viewers took.", |s| s.bytes_sent.now()),
     ("streaming_packets_dropped", COUNTER, "Packets left out for viewers that were too slow.", |s| s.packets_dropped.now()),
@@ -55,7 +78,6 @@ const OF_STREAMS: [(&str, MetricType, &str, Read<StreamCounters>); 14] = [
     ("streaming_duration", COUNTER, "Nanoseconds that viewers were connected, counted when they leave.", |s| s.duration_ns.now()),
     ("restreamer_joins_total", COUNTER, "Viewers that got their first byte of the stream.", |s| s.joins.now()),
     ("restreamer_join_wait_nanoseconds_total", COUNTER, "Time from the request to the first byte of the stream, summed over joins.", |s| s.join_wait_ns.now()),
-    ("restreamer_refusals_total", COUNTER, "Requests for the stream that were refused.", |s| s.refused.now()),
     ("restreamer_skips_total", COUNTER, "Times that the drop policy moved a viewer forward.", |s| s.skips.now()),
     ("restreamer_writes_total", COUNTER, "Writes to the sockets of viewers; streaming_bytes_sent over this is the size of a flush.", |s| s.flushes.now()),
     ("restreamer_ring_bytes", GAUGE, "Bytes of packets that the ring holds.", |s| s.ring_bytes.now()),
@@ -105,21 +127,19 @@ impl Collector for Streams {
         });
         let help = "What a source did beside delivering: datagrams lost, cut or foreign, by kind.";
         families.push(family("restreamer_source_oddities_total", COUNTER, help, oddities.collect()));
-        let ends = streams.iter().flat_map(|stream| {
-            EndReason::ALL.map(|reason| {
-                metric(
-                    COUNTER,
-                    &[("stream", &*stream.label), ("reason", reason.name())],
-                    stream.ended(reason).now(),
-                )
-            })
+        let by_reason = |stream: &StreamCounters, reason, value| {
+            metric(COUNTER, &[("stream", &*stream.label), ("reason", reason)], value)
+        };
+        let refusals = streams.iter().flat_map(|stream| {
+            Refused::ALL.map(|reason| by_reason(stream, reason.name(), stream.refused(reason).now()))
         });
-        families.push(family(
-            "restreamer_viewer_ends_total",
-            COUNTER,
-            "Responses that ended, by reason.",
-            ends.collect(),
-        ));
+        let help = "Requests for the stream that were refused, by reason.";
+        families.push(family("restreamer_refusals_total", COUNTER, help, refusals.collect()));
+        let ends = streams.iter().flat_map(|stream| {
+            EndReason::ALL.map(|reason| by_reason(stream, reason.name(), stream.ended(reason).now()))
+        });
+        let help = "Responses that ended, by reason.";
+        families.push(family("restreamer_viewer_ends_total", COUNTER, help, ends.collect()));
         families.extend(analyses(streams));
         let dropped = vec![metric(COUNTER, &[], self.log.lines_dropped())];
         let help = "Log lines dropped because their sink did not keep up.";
@@ -228,6 +248,23 @@ mod tests {
     use crate::config::LogTarget;
     use crate::log::Log;
     use restreamer_io::route::StreamId;
+
+    #[test]
+    fn the_cpu_time_is_no_whole_number_of_seconds() {
+        let log = Log::open(&LogTarget::File("/dev/null".into())).unwrap();
+        let render =
+            metrics(Observe::new([("/a.ts", ["http://a/"])]), Notifier::new([]), log.handle()).render;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let text = String::from_utf8(render()).unwrap();
+            let mut rows = text.lines().filter_map(|row| row.strip_prefix("process_cpu_seconds_total "));
+            let seconds: f64 = rows.next().unwrap().parse().unwrap();
+            if seconds.fract() > 0.0 {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{seconds} s and no fraction");
+        }
+    }
 
     #[test]
     fn sources_with_one_label_are_one_series() {

@@ -68,6 +68,28 @@ pub enum Refused {
     Limit(Refusal),
 }
 
+impl Refused {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Refused; 5] = [
+        Refused::Offline,
+        Refused::NoUpstream,
+        Refused::Limit(Refusal::Full),
+        Refused::Limit(Refusal::StreamFull),
+        Refused::Limit(Refusal::PeerFull),
+    ];
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Refused::Offline => "offline",
+            Refused::NoUpstream => "no_upstream",
+            Refused::Limit(Refusal::Full) => "full",
+            Refused::Limit(Refusal::StreamFull) => "stream_full",
+            Refused::Limit(Refusal::PeerFull) => "peer_full",
+        }
+    }
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use restreamer_core::{AccessCounts, FramerStats, QualityCounts};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::gate::Refused;
 use crate::ingest::Oddity;
 use crate::journal::Journal;
 use crate::route::StreamId;
@@ -129,8 +130,6 @@ pub struct StreamCounters {
     pub joins: Counter,
     /// Nanoseconds between their request and that byte, summed.
     pub join_wait_ns: Counter,
-    /// Requests for the stream that were refused.
-    pub refused: Counter,
     /// Times that the drop policy acted.
     pub skips: Counter,
     /// Writes to the sockets of viewers.
@@ -140,6 +139,7 @@ pub struct StreamCounters {
     /// One entry per source, in the order of the configuration.
     pub sources: Box<[SourceCounters]>,
     ended: [Counter; EndReason::ALL.len()],
+    refused: [Counter; Refused::ALL.len()],
     analysis: Mutex<Analysis>,
 }
 
@@ -167,6 +167,12 @@ impl StreamCounters {
     /// Responses that ended for this reason.
     pub fn ended(&self, reason: EndReason) -> &Counter {
         &self.ended[reason as usize]
+    }
+
+    /// Requests for the stream that were refused for this reason.
+    pub fn refused(&self, reason: Refused) -> &Counter {
+        let mut counters = Refused::ALL.iter().zip(&self.refused);
+        counters.find(|(other, _)| **other == reason).expect("all reasons are listed").1
     }
 }
 

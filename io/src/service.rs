@@ -219,7 +219,7 @@ impl Service {
         let seat = match self.gate.enter(stream, availability, peer) {
             Ok(seat) => seat,
             Err(refused) => {
-                self.observe.stream(stream).refused.add(1);
+                self.observe.stream(stream).refused(refused).add(1);
                 log_refused(resource, peer, refused);
                 return Decision::Answer(bare(face.refuse_status, headers));
             }

@@ -10,6 +10,7 @@ use restreamer_core::stream::{Availability, Operator};
 use restreamer_io::answer::{Framing, StreamFace};
 use restreamer_io::api::Api;
 use restreamer_io::auth::{Access, Credentials};
+use restreamer_io::gate::Refused;
 use restreamer_io::route::StreamId;
 use restreamer_io::service::{Cors, Resource};
 use stage::{Stage, api, read_to_end, stream, until};
@@ -156,7 +157,10 @@ async fn every_refusal_of_a_stream_is_404_with_its_headers_and_no_body() {
     until("the viewer is out", || stage.gate.viewers() == 0).await;
     *stage.fanout.holds.lock().unwrap() = false;
     assert!(stage.ask(&get("/live.ts")).await.starts_with("HTTP/1.1 200 OK\r\n"));
-    assert_eq!(stage.observe.stream(StreamId(0)).refused.now(), 3);
+    let counters = stage.observe.stream(StreamId(0));
+    let by_reason = Refused::ALL.map(|reason| (reason.name(), counters.refused(reason).now()));
+    let expected = [("offline", 1), ("no_upstream", 1), ("full", 1), ("stream_full", 0), ("peer_full", 0)];
+    assert_eq!(by_reason, expected);
 }
 
 #[tokio::test]

@@ -53,7 +53,8 @@ Try it:
   restreamer /etc/restreamer/restreamer.json
 
 Signals:
-  SIGTERM, SIGINT   end the viewers' responses and exit; a second one exits at once
+  SIGTERM, SIGINT, SIGHUP
+                    end the viewers' responses and exit; a second one exits at once
   SIGUSR1           open the log file again (log rotation)
 
 Environment:

@@ -91,10 +91,10 @@ fn start(config: Config, report: &Report, is_demo: bool) -> Result<(), String> {
     }
     raise_descriptor_limit(&config);
     let served = serve(&config, &log.handle(), shutdown, |doors| {
-        announce(doors);
         if is_demo {
             greet(doors);
         }
+        announce(doors);
     });
     log.handle().flush(LAST_LINES);
     served.map_err(|error| format!("restreamer: {error}"))
@@ -115,12 +115,18 @@ fn greet(doors: &[Door]) {
         ip if ip.is_unspecified() || ip.is_loopback() => format!("localhost:{}", address.port()),
         _ => address.to_string(),
     };
-    eprintln!(
+    let elsewhere = match address.ip().is_loopback() {
+        true => format!("Only this machine can watch; --listen :{} lets others in, too. ", address.port()),
+        false => String::new(),
+    };
+    let text = format!(
         "\nA test picture with sound plays at   http://{host}/demo.ts\n\n    \
          vlc http://{host}/demo.ts\n    \
          ffplay http://{host}/demo.ts\n\n\
-         Health is at http://{host}/health, metrics at http://{host}/metrics. Ctrl-C ends it.\n"
+         Health is at http://{host}/health, metrics at http://{host}/metrics. {elsewhere}Ctrl-C ends it.\n\n"
     );
+    // In one piece: the log goes to the same terminal. Who has closed standard error does not want to read it.
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 fn raise_descriptor_limit(config: &Config) {

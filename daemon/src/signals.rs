@@ -1,12 +1,13 @@
 //! What the process does on a signal.
 //!
-//! SIGTERM and SIGINT ask it to end: the first one tells everybody who waits on [`Shutdown`], a second one ends the
+//! SIGTERM, SIGINT and SIGHUP ask it to end: the first one tells everybody who waits on [`Shutdown`], a second one ends the
 //! process at once with the status that a shell expects (128 + the signal's number). SIGUSR1 reopens the log file and
 //! never ends the process.
 //!
 //! Signals are waited for on a thread of their own, so that a busy runtime answers them all the same. They are
 //! handled rather than blocked: child processes would inherit a blocked mask, and not end on SIGTERM.
 
+use std::fs;
 use std::io;
 use std::thread;
 use std::time::Duration;
@@ -41,7 +42,8 @@ impl Shutdown {
     }
 }
 
-/// Takes over SIGTERM, SIGINT and SIGUSR1 for this process, before it returns.
+/// Takes over SIGTERM, SIGINT, SIGHUP and SIGUSR1 for this process, before it returns. A SIGHUP that it was started to
+/// ignore (`nohup`) it goes on to ignore.
 pub fn handle(log: LogHandle) -> io::Result<Shutdown> {
     let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
     let mut signals = {
@@ -49,6 +51,7 @@ pub fn handle(log: LogHandle) -> io::Result<Shutdown> {
         Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: if is_ignored(SignalKind::hangup()) { None } else { Some(signal(SignalKind::hangup())?) },
             reopen: signal(SignalKind::user_defined1())?,
         }
     };
@@ -59,9 +62,27 @@ pub fn handle(log: LogHandle) -> io::Result<Shutdown> {
     Ok(Shutdown { asked })
 }
 
+/// Whether this process ignores the signal (proc_pid_status(5)).
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (kind.as_raw_value() - 1) & 1 == 1
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Option<Signal>,
     reopen: Signal,
 }
 
@@ -71,6 +92,7 @@ impl Signals {
             let kind = tokio::select! {
                 _ = self.terminate.recv() => SignalKind::terminate(),
                 _ = self.interrupt.recv() => SignalKind::interrupt(),
+                _ = received(&mut self.hangup) => SignalKind::hangup(),
                 _ = self.reopen.recv() => {
                     if log.reopen() {
                         tracing::info!(module = "main", event = "log_reopened", "the log file was opened again");

@@ -45,7 +45,10 @@ struct Process {
 
 impl Process {
     fn start(log: &str, stubborn: bool) -> Process {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        Process::launch(Command::new(std::env::current_exe().unwrap()), log, stubborn)
+    }
+
+    fn launch(mut command: Command, log: &str, stubborn: bool) -> Process {
         command
             .args(["child", "--exact", "--nocapture"])
             .env(LOG, log)
@@ -90,7 +93,7 @@ impl Process {
 
 #[test]
 fn the_first_signal_ends_the_process_in_good_order() {
-    for signal in [libc::SIGTERM, libc::SIGINT] {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
         let mut process = Process::start("", false);
         process.send(signal);
         process.wait_for("\"event\":\"shutdown\"");
@@ -132,6 +135,19 @@ fn sigusr1_without_a_log_file_ends_nothing() {
         process.wait_for("log_kept");
     }
     process.send(libc::SIGTERM);
+    assert_eq!(process.end(), Ok(0));
+}
+
+#[test]
+fn what_was_started_with_nohup_ignores_a_hangup() {
+    let mut nohup = Command::new("nohup");
+    nohup.arg(std::env::current_exe().unwrap());
+    let mut process = Process::launch(nohup, "", false);
+    process.send(libc::SIGHUP);
+    process.send(libc::SIGUSR1);
+    process.wait_for("log_kept");
+    process.send(libc::SIGTERM);
+    process.wait_for("\"signal\":15");
     assert_eq!(process.end(), Ok(0));
 }
 

@@ -1,16 +1,13 @@
 //! What `--check` prints: what a configuration means, what it needs, and what looks wrong.
 
 use std::fmt;
-use std::fs::File;
-use std::path::Path;
 use std::time::Duration;
 
 use restreamer_core::{Join, Order, Slow};
 use restreamer_io::answer::Framing;
 use restreamer_io::api::Api;
-use restreamer_io::tls::Identity;
 
-use crate::config::{Authentication, Config, Endpoint, LogTarget, Problem, Report, StreamResource};
+use crate::config::{Authentication, Config, Endpoint, LogTarget, Report, StreamResource};
 use crate::descriptors::{self, DescriptorLimit};
 use crate::memory::MemoryWorstCase;
 
@@ -27,42 +24,6 @@ pub struct Check<'a> {
     pub limit: DescriptorLimit,
 }
 
-/// Looks at the files and interfaces that a configuration names, which reading it does not.
-///
-/// Errors are what would keep the server from starting.
-pub fn surroundings(config: &Config) -> Report {
-    let mut report = Report::default();
-    for listener in &config.listeners {
-        if let Some(tls) = &listener.tls
-            && let Err(error) = Identity::load(&tls.cert, &tls.key)
-        {
-            let key = format!("certificate of {}", listener.address);
-            report.errors.push(Problem::new(key, error.to_string()));
-        }
-    }
-    if let LogTarget::File(path) = &config.log {
-        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-        if directory.is_some_and(|directory| !directory.is_dir()) {
-            report
-                .errors
-                .push(Problem::new("log", format!("{}: there is no such directory", path.display())));
-        }
-    }
-    for stream in &config.streams {
-        let name = stream.endpoint.serve.label();
-        if let Some(path) = &stream.preamble {
-            unless_readable(&mut report, &format!("preamble of {name}"), path);
-        }
-        if let Some(interface) = &stream.options.interface
-            && !Path::new("/sys/class/net").join(interface).exists()
-        {
-            let text = format!("there is no interface {interface:?} now");
-            report.warnings.push(Problem::new(format!("clientinterface of {name}"), text));
-        }
-    }
-    report
-}
-
 /// Says so when `limit` is less than what the configuration needs.
 pub fn descriptor_warning(config: &Config, limit: u64) -> Option<String> {
     let needed = descriptors::needed(config);
@@ -73,16 +34,6 @@ pub fn descriptor_warning(config: &Config, limit: u64) -> Option<String> {
             config.connections_max
         )
     })
-}
-
-fn unless_readable(report: &mut Report, key: &str, path: &Path) {
-    let readable = File::open(path).and_then(|file| file.metadata());
-    let wrong = match readable {
-        Ok(metadata) if metadata.is_dir() => "is a directory".to_owned(),
-        Ok(_) => return,
-        Err(error) => error.to_string(),
-    };
-    report.errors.push(Problem::new(key, format!("{}: {wrong}", path.display())));
 }
 
 impl fmt::Display for Check<'_> {
@@ -281,7 +232,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt:
     writeln!(f, "  {name:<16} {value}")
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub(crate) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
@@ -414,33 +365,6 @@ file descriptors
             "  viewers          512 KiB in the kernel + 2 KiB each, and maxconnections sets no limit\n"
         ));
         assert!(text.contains(", and one for every viewer\n"));
-    }
-
-    #[test]
-    fn files_that_are_not_there_are_errors_before_the_start() {
-        let dir = tempfile::tempdir().unwrap();
-        let text = format!(
-            r#"{{ "tls": {{ "cert": "/nonexistent/cert", "key": "/nonexistent/key" }}, "log": "/nonexistent/log", "listen": ":1",
-                "resources": [{{ "type": "stream", "serve": "/a", "remote": "udp://@239.1.1.1:1", "preamble": {dir:?},
-                    "clientinterface": "nonexistent7" }}] }}"#,
-            dir = dir.path()
-        );
-        let (config, _) = Config::parse("x", text.as_bytes()).unwrap();
-        let report = surroundings(&config);
-        let lines = |problems: &[Problem]| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(
-            lines(&report.errors),
-            [
-                "certificate of :1: cannot read /nonexistent/cert: No such file or directory (os error 2)"
-                    .to_owned(),
-                "log: /nonexistent/log: there is no such directory".to_owned(),
-                format!("preamble of /a: {}: is a directory", dir.path().display()),
-            ]
-        );
-        assert_eq!(
-            lines(&report.warnings),
-            ["clientinterface of /a: there is no interface \"nonexistent7\" now"]
-        );
     }
 
     #[test]

@@ -14,3 +14,4 @@ pub mod metrics;
 pub mod profile;
 pub mod serve;
 pub mod signals;
+pub mod surroundings;

@@ -13,7 +13,7 @@ use restreamer::config::{Config, ConfigError, LogTarget, Report};
 use restreamer::descriptors::DescriptorLimit;
 use restreamer::log::Log;
 use restreamer::serve::serve;
-use restreamer::signals;
+use restreamer::{signals, surroundings};
 use restreamer_io::engine::{Door, Place};
 
 /// How long the last log lines may take on their way out.
@@ -39,7 +39,7 @@ fn run(args: &Args) -> Result<(), String> {
         return print(&Args::manual().map_err(|error| format!("restreamer: {error}"))?);
     }
     let Loaded { name, config, mut report } = load(args)?;
-    let found = check::surroundings(&config);
+    let found = surroundings::look(&config);
     if !found.errors.is_empty() {
         let error = ConfigError::Invalid { file: name, report: found };
         return Err(explain(&error));

@@ -36,6 +36,14 @@ impl Place {
         Ok(Place { path: url::decode_path(scheme, rest)?, at_end })
     }
 
+    pub(super) fn missing(&self) -> Option<String> {
+        match std::fs::metadata(&self.path) {
+            Ok(found) if found.is_dir() => Some("it is a directory: name a file in it".to_owned()),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
     pub(super) async fn run(&self, sink: &mut impl Sink) -> CloseCause {
         let (file, found) = match open(&self.path).await {
             Ok(opened) => opened,

@@ -10,6 +10,7 @@ use std::io;
 use std::mem;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,6 +50,16 @@ impl Place {
             program: decode(program)?,
             arguments: arguments.map(decode).collect::<Result<_, UrlError>>()?,
         })
+    }
+
+    pub(super) fn missing(&self) -> Option<String> {
+        let program = Path::new(&self.program);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let is_there = match program.components().nth(1) {
+            Some(_) => program.is_file(),
+            None => std::env::split_paths(&path).any(|directory| directory.join(program).is_file()),
+        };
+        (!is_there).then(|| format!("there is no command {}", program.display()))
     }
 
     pub(super) async fn run(&self, label: &str, sink: &mut impl Sink) -> CloseCause {

@@ -206,6 +206,33 @@ impl Source {
         Source { label: label.into(), place: Place::Recording(recording::Place(bytes)) }
     }
 
+    /// Whether nothing tells when its sender is gone: datagrams just stop.
+    pub fn ends_in_silence(&self) -> bool {
+        match &self.place {
+            Place::Udp(_) => true,
+            Place::Unix(place) => place.binds(),
+            Place::Http(_) | Place::Tcp(_) | Place::File(_) | Place::Fork(_) | Place::Recording(_) => false,
+        }
+    }
+
+    /// Whether it takes an address of this machine that no other source can have at the same time.
+    pub fn is_exclusive(&self) -> bool {
+        match &self.place {
+            Place::Udp(place) => !place.is_group(),
+            Place::Unix(place) => place.binds(),
+            Place::Http(_) | Place::Tcp(_) | Place::File(_) | Place::Fork(_) | Place::Recording(_) => false,
+        }
+    }
+
+    /// What this machine has not got that it needs, as far as that can be seen without connecting.
+    pub fn missing(&self) -> Option<String> {
+        match &self.place {
+            Place::File(place) => place.missing(),
+            Place::Fork(place) => place.missing(),
+            Place::Http(_) | Place::Tcp(_) | Place::Udp(_) | Place::Unix(_) | Place::Recording(_) => None,
+        }
+    }
+
     /// The URL as configured, without user and password: for logs, metrics and pages.
     pub fn label(&self) -> &str {
         &self.label

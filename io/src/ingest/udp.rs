@@ -74,6 +74,11 @@ impl Place {
         self.sender.is_some()
     }
 
+    /// Whether it joins a group, which others may join too.
+    pub(super) fn is_group(&self) -> bool {
+        matches!(self.host, Host::Address(address) if address.is_multicast())
+    }
+
     pub(super) async fn run(&self, sink: &mut impl Sink) -> CloseCause {
         let socket = match self.open(sink).await {
             Ok(socket) => socket,

@@ -57,6 +57,11 @@ impl Place {
         Ok(Place { kind, path, message_bytes_max: options.mru.clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX) })
     }
 
+    /// Whether the socket is one that others send to.
+    pub(super) fn binds(&self) -> bool {
+        self.kind == Kind::Datagram
+    }
+
     pub(super) async fn run(&self, sink: &mut impl Sink) -> CloseCause {
         match self.kind {
             Kind::Unknown => match UnixStream::connect(&self.path).await {

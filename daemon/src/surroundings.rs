@@ -2,18 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::net::ToSocketAddrs;
 use std::path::Path;
 
 use restreamer_io::ingest::Source;
 use restreamer_io::tls::Identity;
 
 use crate::check::counted;
-use crate::config::{Config, Document, LogTarget, Problem, Report, StreamResource};
+use crate::config::{Candidates, Config, Document, LogTarget, Problem, Report, StreamResource};
 
 /// What of that is not there. Errors are what would keep the server from starting.
 pub fn look(config: &Config) -> Report {
     let mut report = Report::default();
     for listener in &config.listeners {
+        if let Candidates::Name(host, port) = listener.address.candidates()
+            && let Err(error) = (host, port).to_socket_addrs()
+        {
+            report.errors.push(Problem::new(format!("listen {host}"), error.to_string()));
+        }
         if let Some(tls) = &listener.tls
             && let Err(error) = Identity::load(&tls.cert, &tls.key)
         {
@@ -165,6 +171,14 @@ mod tests {
                 "remote of /c/: /tmp/ is a directory; a static resource is one file",
             ]
         );
+    }
+
+    #[test]
+    fn an_address_to_listen_at_that_cannot_be_found_is_an_error() {
+        let errors =
+            lines(&report(r#"{ "listen": ["127.0.0.1:80", "256.1.1.1:80"], "resources": [] }"#).errors);
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].starts_with("listen 256.1.1.1: "), "{}", errors[0]);
     }
 
     #[test]

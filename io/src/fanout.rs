@@ -447,10 +447,10 @@ mod tests {
     use super::*;
     use crate::answer::Framing;
     use crate::gate::{Gate, Peer};
-    use crate::player::ENDING_TIME_MAX;
     use crate::service::Visitor;
     use bytes::Bytes;
     use hyper::Version;
+    use restreamer_core::stall::ENDING_TIME_MAX;
     use restreamer_core::testing::Reel;
     use restreamer_core::{AdmissionLimits, Join, RingLimits};
     use std::io::{self, IoSlice};

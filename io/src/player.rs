@@ -28,8 +28,6 @@ const WRITE_BYTES_MAX: usize = 256 << 10;
 const WRITES_MAX: usize = 4;
 /// Reads from one viewer, who has nothing to say, before the others get their turn.
 const READS_MAX: usize = 4;
-/// Time to send the rest of a packet to a viewer whose response ends.
-pub(crate) const ENDING_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How a look at a player ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,12 +137,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
         if self.ending.is_none() {
             self.ending = Some(reason);
             self.viewer.end();
+            self.stall.handle_end(now);
             self.waker.wake_by_ref();
-            if self.is_blocked {
-                // The time that the rest of the packet has begins now.
-                self.stall = StallTimer::new();
-                self.stall.handle_blocked(now);
-            }
         }
     }
 
@@ -155,10 +149,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
 
     /// When it counts as stalled unless its socket moves before.
     pub(crate) fn stalls_at(&self, limit: Option<Duration>) -> Option<Instant> {
-        let limit = match self.ending {
-            Some(_) => Some(limit.unwrap_or(ENDING_TIME_MAX).min(ENDING_TIME_MAX)),
-            None => limit,
-        };
         self.stall.poll_timeout(limit)
     }
 

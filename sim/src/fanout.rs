@@ -17,9 +17,6 @@ use crate::observer::{Digest, Observer};
 use crate::plan::SweepOrder;
 use crate::timeline::Timeline;
 
-/// Time to send the rest of a packet to a viewer whose response ends.
-const ENDING_TIME_MAX: Duration = Duration::from_secs(5);
-
 /// Why a response ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -209,13 +206,7 @@ impl Fanout {
             if !seat.is_blocked {
                 continue;
             }
-            let limit = match seat.ending {
-                Some(_) => {
-                    Some(shift.stall_limit.map_or(ENDING_TIME_MAX, |limit| limit.min(ENDING_TIME_MAX)))
-                }
-                None => shift.stall_limit,
-            };
-            if seat.stall.is_stalled(shift.now, limit) {
+            if seat.stall.is_stalled(shift.now, shift.stall_limit) {
                 let reason = seat.ending.unwrap_or(EndReason::Stalled);
                 self.over.push(Over { place, reason, is_clean: false });
             } else if seat.link.is_writable(shift.now) && !is_forgotten(seat, shift) {
@@ -235,6 +226,7 @@ impl Fanout {
         for place in 0..self.seats.len() {
             if self.seats[place].ending.is_none() {
                 self.seats[place].ending = Some(reason);
+                self.seats[place].stall.handle_end(shift.now);
                 sometimes!(shift.observer, !self.viewers[place].is_between_packets(), EndedWithinPacket);
                 self.viewers[place].end();
                 if !self.seats[place].is_blocked {

@@ -57,10 +57,14 @@ pub struct AudienceOptions {
 pub struct AudienceReport {
     /// Viewers that were asked for.
     pub viewers: u64,
-    /// Those that were getting the stream at the end, stuck ones included.
+    /// Those that were getting the stream at the end, stuck ones included, guests not.
     pub streaming: u64,
-    /// Why the others were not.
+    /// Those that were still there, without a byte of the stream so far.
+    pub waiting: u64,
+    /// Why the others were not there.
     pub ended: BTreeMap<Reason, u64>,
+    /// Why guests went before they saw an access point.
+    pub guests_ended: BTreeMap<Reason, u64>,
     /// Seconds of the window.
     pub window_s: f64,
     /// Bytes received by all viewers in the window.
@@ -108,6 +112,7 @@ pub struct Audience {
     window: Option<Window>,
     bytes: u64,
     ended: BTreeMap<Reason, u64>,
+    guests_ended: BTreeMap<Reason, u64>,
     departed: Counts,
     delays: Histogram,
     first_byte: Histogram,
@@ -146,6 +151,7 @@ impl Audience {
             window: None,
             bytes: 0,
             ended: BTreeMap::new(),
+            guests_ended: BTreeMap::new(),
             departed: Counts::default(),
             delays: Histogram::default(),
             first_byte: Histogram::default(),
@@ -196,21 +202,35 @@ impl Audience {
         self.joined == self.options.viewers && self.waiting() == 0
     }
 
-    /// Viewers that stay and have not got a byte yet.
+    /// Viewers that stay and have not got a byte yet; stuck ones that have not connected yet.
     pub fn waiting(&self) -> usize {
-        let waits =
-            |viewer: &&Viewer| viewer.kind != Kind::Stuck && viewer.bytes() == 0 || viewer.is_connecting();
-        self.seats.iter().flatten().filter(waits).count()
+        self.staying().filter(|viewer| viewer.is_waiting()).count()
     }
 
-    /// Viewers that are connected.
+    /// Viewers that stay and are getting the stream, stuck ones included.
     pub fn streaming(&self) -> usize {
-        self.seats.len() - self.free.len()
+        self.staying().filter(|viewer| !viewer.is_waiting()).count()
     }
 
     /// Bytes received so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Why nobody got a byte of the stream, and how many met that most frequent reason. `None` when somebody did, or
+    /// when nobody failed because nobody was to read.
+    pub fn failure(&self) -> Option<(Reason, u64)> {
+        if self.bytes > 0 {
+            return None;
+        }
+        let mut reasons = self.guests_ended.clone();
+        for (reason, count) in &self.ended {
+            *reasons.entry(reason.clone()).or_default() += count;
+        }
+        if self.waiting() > 0 {
+            reasons.insert("still waiting for the first byte".to_owned(), self.waiting() as u64);
+        }
+        reasons.into_iter().max_by_key(|&(_, count)| count)
     }
 
     /// Packets missing at viewers that check.
@@ -224,8 +244,10 @@ impl Audience {
         let mut fast: Vec<u64> = Vec::new();
         let mut report = AudienceReport {
             viewers: self.options.viewers as u64,
-            streaming: self.streaming() as u64 - self.guests.len() as u64,
+            streaming: self.streaming() as u64,
+            waiting: self.waiting() as u64,
             ended: self.ended.clone(),
+            guests_ended: self.guests_ended.clone(),
             checked: self.checked(),
             delay: self.delays.percentiles(),
             first_byte: self.first_byte.percentiles(),
@@ -252,6 +274,10 @@ impl Audience {
             report.own_cpu_s = machine::own_cpu().saturating_sub(window.own_cpu).as_secs_f64();
         }
         report
+    }
+
+    fn staying(&self) -> impl Iterator<Item = &Viewer> {
+        self.seats.iter().flatten().filter(|viewer| viewer.kind != Kind::Guest)
     }
 
     fn checked(&self) -> Counts {
@@ -298,10 +324,7 @@ impl Audience {
             && now.saturating_since(came) > GUEST_PATIENCE
         {
             self.guests.pop_front();
-            let is_that_guest = |viewer: &Viewer| viewer.kind == Kind::Guest && viewer.started == came;
-            if self.seats[seat].as_ref().is_some_and(is_that_guest) {
-                self.leave(seat, "no access point for a guest".to_owned());
-            }
+            self.leave(seat, "no access point".to_owned());
         }
     }
 
@@ -325,7 +348,7 @@ impl Audience {
             }
             Err(error) => {
                 self.free.push(seat);
-                *self.ended.entry(format!("connect: {error}")).or_default() += 1;
+                self.count_ended(kind, format!("connect: {error}"));
                 None
             }
         }
@@ -397,18 +420,27 @@ impl Audience {
         }
         if progress.first_access && is_guest {
             self.first_access.push(since);
-            self.guests.retain(|&(guest, _)| guest != seat);
             self.vacate(seat);
         }
     }
 
     fn leave(&mut self, seat: usize, reason: Reason) {
-        *self.ended.entry(reason).or_default() += 1;
+        if let Some(viewer) = self.seats[seat].as_ref() {
+            self.count_ended(viewer.kind, reason);
+        }
         self.vacate(seat);
+    }
+
+    fn count_ended(&mut self, kind: Kind, reason: Reason) {
+        let reasons = if kind == Kind::Guest { &mut self.guests_ended } else { &mut self.ended };
+        *reasons.entry(reason).or_default() += 1;
     }
 
     fn vacate(&mut self, seat: usize) {
         let Some(viewer) = self.seats[seat].take() else { return };
+        if viewer.kind == Kind::Guest {
+            self.guests.retain(|&(guest, _)| guest != seat);
+        }
         if let Some(checker) = viewer.checker() {
             self.departed += checker.counts();
         }
@@ -451,7 +483,8 @@ mod tests {
     use super::*;
     use crate::broadcast::{Broadcast, Greeting};
     use crate::pace::LoopedStream;
-    use std::net::{Ipv4Addr, SocketAddr};
+    use socket2::{Domain, Socket, Type};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
     fn options() -> AudienceOptions {
         AudienceOptions {
@@ -501,7 +534,7 @@ mod tests {
     fn stuck_viewers_read_nothing_and_are_there() {
         let stuck = AudienceOptions { checking: 0, stuck_percent: 100, viewers: 3, ..options() };
         let (audience, _server) = play(stuck, Audience::everybody_is_in);
-        assert_eq!((audience.streaming(), audience.bytes()), (3, 0));
+        assert_eq!((audience.streaming(), audience.bytes(), audience.failure()), (3, 0, None));
     }
 
     #[test]
@@ -520,6 +553,59 @@ mod tests {
             audience.run_until(turn).unwrap();
         }
         assert!(audience.report().first_byte.count >= 5);
+    }
+
+    /// Nobody listens there, and nobody else gets the port while the socket lives.
+    fn refused() -> (Target, Socket) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        (Target::http(address, "/"), socket)
+    }
+
+    /// Failed guests were once subtracted from the viewers: 2 of 2 became 18446744073709551605 of 2.
+    #[test]
+    fn guests_that_fail_are_counted_apart_from_those_who_stay() {
+        let guests = AudienceOptions { guests_per_second: 1000, ..options() };
+        let (mut audience, mut server) = play(guests, Audience::everybody_is_in);
+        let (target, _socket) = refused();
+        audience.target = target;
+        audience.open_window();
+        while audience.report().guests_ended.values().sum::<u64>() < 20 {
+            let turn = machine::now() + Duration::from_millis(1);
+            server.serve(turn).unwrap();
+            audience.run_until(turn).unwrap();
+        }
+        let report = audience.report();
+        assert_eq!((report.streaming, report.waiting, report.ended.len()), (12, 0, 0));
+        assert_eq!(audience.failure(), None);
+    }
+
+    #[test]
+    fn where_nobody_gets_a_byte_the_most_frequent_reason_is_named() {
+        let (target, _socket) = refused();
+        let mut audience = Audience::new(target, options()).unwrap();
+        while !audience.everybody_is_in() {
+            audience.run_until(machine::now() + Duration::from_millis(1)).unwrap();
+        }
+        audience.guests_ended.insert("the server ended it".to_owned(), 11);
+        let (reason, count) = audience.failure().unwrap();
+        assert!(reason.contains("refused") && count == 12, "{reason}: {count}");
+        let report = audience.report();
+        assert_eq!((report.streaming, report.waiting, report.ended.values().sum()), (0, 0, 12));
+    }
+
+    #[test]
+    fn those_who_got_no_byte_wait_and_do_not_stream() {
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let target = Target::http(silent.local_addr().unwrap(), "/");
+        let mut audience = Audience::new(target, options()).unwrap();
+        while audience.waiting() < 12 {
+            audience.run_until(machine::now() + Duration::from_millis(1)).unwrap();
+        }
+        let report = audience.report();
+        assert_eq!((report.streaming, report.waiting, report.ended.len()), (0, 12, 0));
+        assert_eq!(audience.failure(), Some(("still waiting for the first byte".to_owned(), 12)));
     }
 
     #[test]

@@ -95,7 +95,14 @@ fn execute_viewers(arguments: &ViewersArguments) -> io::Result<()> {
     progress.end();
     let report: AudienceReport = audience.report();
     print!("{}", report.render());
-    write_json(&arguments.output, &report)
+    write_json(&arguments.output, &report)?;
+    match audience.failure() {
+        None => Ok(()),
+        Some((reason, count)) => Err(io::Error::other(format!(
+            "no viewer got a single byte of {}: {reason} ({count} times)",
+            arguments.url
+        ))),
+    }
 }
 
 fn execute_run(arguments: &RunArguments) -> io::Result<()> {

@@ -114,7 +114,8 @@ impl AudienceReport {
     fn losses(&self) -> u64 {
         let checked = self.checked;
         let packets = checked.lost + checked.repeated + checked.stray_bytes + checked.discontinuities;
-        packets + self.starved + self.ended.values().sum::<u64>()
+        let ended = self.ended.values().chain(self.guests_ended.values());
+        packets + self.starved + ended.sum::<u64>()
     }
 
     /// A table of what the viewers saw, for a run without a program of its own.
@@ -126,8 +127,14 @@ impl AudienceReport {
 
     fn rows(&self, table: &mut Table) {
         line(table, "viewers at the end", format!("{} of {}", self.streaming, self.viewers));
+        if self.waiting > 0 {
+            line(table, "still waiting for the first byte", self.waiting.to_string());
+        }
         for (reason, count) in &self.ended {
             line(table, &format!("ended: {reason}"), count.to_string());
+        }
+        for (reason, count) in &self.guests_ended {
+            line(table, &format!("guests ended: {reason}"), count.to_string());
         }
         let seconds = self.window_s.max(f64::MIN_POSITIVE);
         let mbit = |bytes: u64| bytes as f64 * 8.0 / 1e6 / seconds;

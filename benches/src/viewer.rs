@@ -174,6 +174,11 @@ impl Viewer {
         matches!(self.stage, Stage::Connecting)
     }
 
+    /// Whether it has not got what its kind wants first: a byte of the stream, or the connection alone when stuck.
+    pub fn is_waiting(&self) -> bool {
+        self.is_connecting() || self.kind != Kind::Stuck && self.bytes == 0
+    }
+
     fn read_head(
         &mut self,
         now: Instant,

@@ -1,8 +1,10 @@
 //! The load tool as it is used: the binary, its children, its output.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 fn load(arguments: &str) -> Value {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -67,6 +69,33 @@ fn idle_streams_are_drained_by_the_reference() {
         load("run --reference --viewers 0 --streams 3 --bitrate 1M --duration 1 --warm-up 0 --settle 0");
     assert_eq!(report["audience"]["bytes"], 0);
     assert_eq!(report["server"]["cpu_s_per_gb"], Value::Null);
+}
+
+#[test]
+fn viewers_of_a_server_that_is_not_there_fail_with_a_report_and_a_reason() {
+    // Bound and not listening: connects are refused, and nobody else gets the port meanwhile.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let url = format!("http://{}/x.ts", socket.local_addr().unwrap().as_socket().unwrap());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_restreamer-load"))
+        .args(["viewers", &url, "--viewers", "2", "--duration", "1", "--json"])
+        .arg(file.path())
+        .output()
+        .unwrap();
+    let (shown, error) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains(&format!("no viewer got a single byte of {url}: connect: Connection refused")),
+        "{error}"
+    );
+    assert!(
+        shown.lines().any(|line| line.starts_with("| viewers at the end") && line.contains("0 of 2")),
+        "{shown}"
+    );
+    let report: Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
+    assert_eq!(report["streaming"], 0);
 }
 
 #[test]

@@ -119,7 +119,7 @@ pub struct RunArguments {
     #[arg(long, default_value_t = 300)]
     pub(crate) viewers: usize,
     /// Measure the reference loop and no server
-    #[arg(long, conflicts_with = "server", required_unless_present = "server")]
+    #[arg(long, conflicts_with = "server")]
     pub(crate) reference: bool,
     #[command(flatten)]
     pub(crate) server: ServerArguments,

@@ -25,6 +25,7 @@ use crate::target::Origin;
 
 /// How often the progress of viewers is shown.
 const BEAT: Duration = Duration::from_secs(1);
+const SERVER_MISSING: &str = "give --server COMMAND (for example 'restreamer {config}')";
 
 /// Does what the command line says.
 pub fn execute(command: Command) -> io::Result<()> {
@@ -107,14 +108,18 @@ fn execute_viewers(arguments: &ViewersArguments) -> io::Result<()> {
 
 fn execute_run(arguments: &RunArguments) -> io::Result<()> {
     let scenario = arguments.load.scenario(at_least(arguments.bitrate)?, arguments.flush, arguments.viewers);
-    let subject = if arguments.reference { Subject::Reference } else { server(&arguments.server)? };
+    let subject = match (arguments.reference, server(&arguments.server)) {
+        (true, _) => Subject::Reference,
+        (false, Some(server)) => server,
+        (false, None) => return Err(wrong(&format!("{SERVER_MISSING} or --reference"))),
+    };
     let report = run(&subject, &scenario, manner(&arguments.output, arguments.load.count_system_calls))?;
     print!("{}", report.render());
     write_json(&arguments.output, &report)
 }
 
 fn execute_compare(arguments: &CompareArguments) -> io::Result<()> {
-    let subject = server(&arguments.server)?;
+    let subject = server(&arguments.server).ok_or_else(|| wrong(SERVER_MISSING))?;
     let manner = manner(&arguments.output, arguments.load.count_system_calls);
     let mut comparisons = Vec::new();
     for scenario in arguments.scenarios() {
@@ -128,7 +133,7 @@ fn execute_compare(arguments: &CompareArguments) -> io::Result<()> {
 }
 
 fn execute_table(arguments: &TableArguments) -> io::Result<()> {
-    let subject = server(&arguments.server)?;
+    let subject = server(&arguments.server).ok_or_else(|| wrong(SERVER_MISSING))?;
     let manner = manner(&arguments.output, arguments.load.count_system_calls);
     let (grid, memory) = (arguments.grid(), arguments.memory());
     for scenario in grid.iter().chain(&memory) {
@@ -140,9 +145,9 @@ fn execute_table(arguments: &TableArguments) -> io::Result<()> {
     Ok(())
 }
 
-fn server(arguments: &ServerArguments) -> io::Result<Subject> {
-    let command = arguments.server.clone().ok_or_else(|| wrong("--server is needed"))?;
-    Ok(Subject::Server { command, path: arguments.path.clone() })
+fn server(arguments: &ServerArguments) -> Option<Subject> {
+    let command = arguments.server.clone()?;
+    Some(Subject::Server { command, path: arguments.path.clone() })
 }
 
 fn manner(output: &OutputArguments, count_system_calls: bool) -> Manner {

@@ -100,9 +100,19 @@ fn viewers_of_a_server_that_is_not_there_fail_with_a_report_and_a_reason() {
 
 #[test]
 fn what_is_wrong_with_the_command_line_is_said() {
-    for arguments in ["run --viewers 3", "source --bitrate 8M", "compare --viewers x", "viewers ftp://x/"] {
+    let server = "give --server COMMAND (for example 'restreamer {config}')";
+    for (arguments, said) in [
+        ("run --viewers 1", format!("{server} or --reference\n")),
+        ("compare --viewers 1", format!("{server}\n")),
+        ("table --viewers 1", format!("{server}\n")),
+        ("run --reference --server x", "cannot be used with".to_owned()),
+        ("source --bitrate 8M", "--http <ADDRESS>".to_owned()),
+        ("compare --viewers x", "invalid value 'x'".to_owned()),
+        ("viewers ftp://x/", "ftp://x/: neither".to_owned()),
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_restreamer-load")).args(arguments.split(' ')).output();
         let output = output.unwrap();
-        assert!(!output.status.success() && !output.stderr.is_empty(), "{arguments}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(&said), "{arguments}: {error}");
     }
 }

@@ -75,10 +75,8 @@ impl Scenario {
             outlet: match self.transport {
                 Transport::Http => Outlet::Http(any),
                 Transport::Tcp => Outlet::Tcp(any),
-                Transport::Udp => Outlet::Udp(SocketAddr::from(match self.streams {
-                    1 => (Ipv4Addr::LOCALHOST, port),
-                    _ => (GROUP, port),
-                })),
+                Transport::Udp if self.uses_group() => Outlet::Udp((GROUP, port).into()),
+                Transport::Udp => Outlet::Udp((Ipv4Addr::LOCALHOST, port).into()),
             },
             bitrate: self.bitrate,
             pace: match self.step_ms {
@@ -115,8 +113,11 @@ impl Scenario {
     /// A configuration of restreamer for this load.
     pub fn configuration(&self, listen: SocketAddr, remote: &str) -> Value {
         let streams = (0..self.streams).map(|stream| {
-            let path = Scenario::path(stream);
-            json!({ "type": "stream", "serve": path, "remote": remote, "clientinterface": "lo" })
+            let mut resource = json!({ "type": "stream", "serve": Scenario::path(stream), "remote": remote });
+            if self.uses_group() {
+                resource["clientinterface"] = "lo".into();
+            }
+            resource
         });
         let mut configuration = json!({
             "listen": listen.to_string(),
@@ -135,6 +136,11 @@ impl Scenario {
             0 => "/s.ts".to_owned(),
             other => format!("/s{other}.ts"),
         }
+    }
+
+    /// Whether the streams receive the same datagrams, from a multicast group.
+    fn uses_group(&self) -> bool {
+        self.transport == Transport::Udp && self.streams > 1
     }
 
     /// The load in a few words: a row's name in a table.
@@ -195,11 +201,31 @@ pub(crate) mod tests {
             "listen": "127.0.0.1:8000",
             "latency": 20,
             "resources": [
-                { "type": "stream", "serve": "/s.ts", "remote": remote, "clientinterface": "lo" },
-                { "type": "stream", "serve": "/s1.ts", "remote": remote, "clientinterface": "lo" },
+                { "type": "stream", "serve": "/s.ts", "remote": remote },
+                { "type": "stream", "serve": "/s1.ts", "remote": remote },
             ],
         });
         assert_eq!(configuration, expected);
+    }
+
+    /// Elsewhere the key has no effect, and the server warns of it.
+    #[test]
+    fn an_interface_is_named_where_streams_join_a_multicast_group() {
+        for (transport, streams, interface) in [
+            (Transport::Http, 2, None),
+            (Transport::Tcp, 2, None),
+            (Transport::Udp, 1, None),
+            (Transport::Udp, 2, Some("lo")),
+        ] {
+            let scenario = Scenario { transport, streams, ..scenario() };
+            let to_group = matches!(scenario.source(5000).outlet, Outlet::Udp(to) if to.ip().is_multicast());
+            assert_eq!(to_group, interface.is_some(), "{transport:?} {streams}");
+            let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
+            for resource in scenario.configuration(listen, "")["resources"].as_array().unwrap() {
+                let named = resource.get("clientinterface").and_then(Value::as_str);
+                assert_eq!(named, interface, "{transport:?} {streams}");
+            }
+        }
     }
 
     #[test]

@@ -130,11 +130,8 @@ impl Running {
         while !ready() {
             self.assert_alive()?;
             if machine::now() >= until {
-                let output = self.output();
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    format!("{what} did not come up: {output}"),
-                ));
+                let error = format!("{what} did not come up; {}", self.printed());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, error));
             }
             thread::sleep(POLL);
         }
@@ -145,7 +142,9 @@ impl Running {
     pub fn assert_alive(&mut self) -> io::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => Err(io::Error::other(format!("the program ended ({status}): {}", self.output()))),
+            Some(status) => {
+                Err(io::Error::other(format!("the program ended ({status}); {}", self.printed())))
+            }
         }
     }
 
@@ -168,10 +167,14 @@ impl Running {
         Ok(())
     }
 
-    /// The last of what it printed.
-    fn output(&self) -> String {
+    /// Says what it printed, the last of it.
+    fn printed(&self) -> String {
         let output = fs::read(self.place.directory.path().join("output")).unwrap_or_default();
-        String::from_utf8_lossy(&output[output.len().saturating_sub(OUTPUT_SHOWN)..]).into_owned()
+        let last = String::from_utf8_lossy(&output[output.len().saturating_sub(OUTPUT_SHOWN)..]);
+        match last.trim_end() {
+            "" => "it printed nothing".to_owned(),
+            last => format!("it printed:\n{last}"),
+        }
     }
 }
 
@@ -246,6 +249,14 @@ mod tests {
             Subject::Server { command: "sh -c 'echo no port; exit 3'".to_owned(), path: "/".to_owned() };
         let mut running = server.start(&scenario(), String::new()).unwrap();
         let error = running.wait_for_stream().unwrap_err().to_string();
-        assert!(error.contains("no port") && error.contains('3'), "{error}");
+        assert_eq!(error, "the program ended (exit status: 3); it printed:\nno port");
+    }
+
+    #[test]
+    fn a_program_that_ends_without_a_word_is_reported_as_such() {
+        let server = Subject::Server { command: "false".to_owned(), path: "/".to_owned() };
+        let mut running = server.start(&scenario(), String::new()).unwrap();
+        let error = running.wait_for_stream().unwrap_err().to_string();
+        assert_eq!(error, "the program ended (exit status: 1); it printed nothing");
     }
 }

@@ -36,8 +36,8 @@ pub enum Chunk {
 /// Why an answer is not a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotAStream {
-    /// The server refused with this status.
-    Status(u16),
+    /// The server refused with this status code and reason phrase.
+    Status(String),
     /// It does not speak HTTP/1.
     Malformed(&'static str),
 }
@@ -134,7 +134,8 @@ fn parse_head(head: &[u8]) -> Result<Option<(usize, bool)>, NotAStream> {
         Ok(httparse::Status::Complete(length)) => {
             let status = response.code.unwrap_or(0);
             if status != 200 {
-                return Err(NotAStream::Status(status));
+                let status = format!("{status} {}", response.reason.unwrap_or_default());
+                return Err(NotAStream::Status(status.trim_end().to_owned()));
             }
             let chunked = response.headers.iter().any(|header| {
                 header.name.eq_ignore_ascii_case("transfer-encoding")
@@ -183,7 +184,10 @@ mod tests {
 
     #[test]
     fn what_is_not_a_stream_says_why() {
-        assert_eq!(read(&[b"HTTP/1.1 404 Not Found\r\n\r\nno"]), Err(NotAStream::Status(404)));
+        for status in ["404 Not Found", "503"] {
+            let answer = format!("HTTP/1.1 {status}\r\n\r\nno");
+            assert_eq!(read(&[answer.as_bytes()]), Err(NotAStream::Status(status.to_owned())));
+        }
         assert_eq!(read(&[b"SSH-2.0-x\r\n"]), Err(NotAStream::Malformed("bad head")));
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
         assert_eq!(read(&[chunked]), Err(NotAStream::Malformed("bad chunk size")));

@@ -109,7 +109,10 @@ fn play(
     if scenario.transport != Transport::Udp {
         let connections =
             if *subject == Subject::Reference && scenario.viewers > 0 { 1 } else { scenario.streams };
-        program.wait_for("every stream", || source.clients() >= connections as u64)?;
+        program.wait_for("the streams", || match source.clients() {
+            clients if clients >= connections as u64 => Ok(()),
+            clients => Err(format!("{clients} of {connections} are connected to the source")),
+        })?;
     }
     if scenario.viewers > 0 {
         program.wait_for_stream()?;

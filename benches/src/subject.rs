@@ -11,7 +11,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::machine;
-use crate::response::Response;
+use crate::response::{NotAStream, Response};
 use crate::scenario::{Scenario, Transport};
 use crate::target::Target;
 
@@ -19,6 +19,8 @@ use crate::target::Target;
 const READY_MAX: Duration = Duration::from_secs(20);
 /// How long it may take to end after SIGTERM.
 const END_MAX: Duration = Duration::from_secs(5);
+/// How long it may keep silent to a question for the stream, before that is asked again.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
 /// How much of a failed program's output is shown.
 const OUTPUT_SHOWN: usize = 2_000;
@@ -54,6 +56,7 @@ pub struct Running {
     /// The stream that it serves.
     pub target: Target,
     place: Place,
+    ready_max: Duration,
 }
 
 impl Subject {
@@ -108,7 +111,7 @@ impl Subject {
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()?;
-        Ok(Running { child, target: Target::http(listen, self.path()), place })
+        Ok(Running { child, target: Target::http(listen, self.path()), place, ready_max: READY_MAX })
     }
 }
 
@@ -121,16 +124,16 @@ impl Running {
     /// Waits until the first byte of the stream can be had.
     pub fn wait_for_stream(&mut self) -> io::Result<()> {
         let target = self.target.clone();
-        self.wait_for("the stream", || gives_stream(&target))
+        self.wait_for("the stream", || ask_for_stream(&target))
     }
 
-    /// Waits until `ready`; fails when the program ends or takes more than 20 s.
-    pub fn wait_for(&mut self, what: &str, ready: impl Fn() -> bool) -> io::Result<()> {
-        let until = machine::now() + READY_MAX;
-        while !ready() {
+    /// Waits until `ready`, which otherwise says what is amiss; fails when the program ends or takes more than 20 s.
+    pub fn wait_for(&mut self, what: &str, ready: impl Fn() -> Result<(), String>) -> io::Result<()> {
+        let until = machine::now() + self.ready_max;
+        while let Err(amiss) = ready() {
             self.assert_alive()?;
             if machine::now() >= until {
-                let error = format!("{what} did not come up; {}", self.printed());
+                let error = format!("{what} did not come up: {amiss}; the program {}", self.printed());
                 return Err(io::Error::new(io::ErrorKind::TimedOut, error));
             }
             thread::sleep(POLL);
@@ -143,7 +146,7 @@ impl Running {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => {
-                Err(io::Error::other(format!("the program ended ({status}); {}", self.printed())))
+                Err(io::Error::other(format!("the program ended ({status}); it {}", self.printed())))
             }
         }
     }
@@ -172,8 +175,8 @@ impl Running {
         let output = fs::read(self.place.directory.path().join("output")).unwrap_or_default();
         let last = String::from_utf8_lossy(&output[output.len().saturating_sub(OUTPUT_SHOWN)..]);
         match last.trim_end() {
-            "" => "it printed nothing".to_owned(),
-            last => format!("it printed:\n{last}"),
+            "" => "printed nothing".to_owned(),
+            last => format!("printed:\n{last}"),
         }
     }
 }
@@ -190,27 +193,61 @@ pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-fn gives_stream(target: &Target) -> bool {
-    let read = || -> io::Result<bool> {
-        let mut socket = TcpStream::connect(target.address)?;
-        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-        socket.write_all(&target.request())?;
-        let (mut response, mut buffer, mut got) = (Response::default(), [0; 4096], false);
-        while !got {
-            let count = socket.read(&mut buffer)?;
-            if count == 0 || response.push(&buffer[..count], |_| got = true).is_err() {
-                return Ok(false);
+/// Reads the first byte of the stream; the error says what came instead.
+fn ask_for_stream(target: &Target) -> Result<(), String> {
+    let path = target.path();
+    let mut socket = TcpStream::connect(target.address)
+        .map_err(|error| format!("could not connect to {}: {error}", target.address))?;
+    let asked = socket.set_read_timeout(Some(ANSWER_MAX)).and_then(|()| socket.write_all(&target.request()));
+    asked.map_err(|error| format!("{path} could not be asked for: {error}"))?;
+    let (mut response, mut buffer, mut got) = (Response::default(), [0; 4096], false);
+    while !got {
+        let count = socket.read(&mut buffer).map_err(|error| match (error.kind(), response.in_body()) {
+            (io::ErrorKind::WouldBlock, false) => format!("{path} was not answered within {ANSWER_MAX:?}"),
+            (io::ErrorKind::WouldBlock, true) => {
+                format!("{path} was answered with 200, and no byte followed within {ANSWER_MAX:?}")
             }
+            _ => format!("the answer to {path} broke off: {error}"),
+        })?;
+        if count == 0 {
+            return Err(format!("the answer to {path} ended before the first byte of a stream"));
         }
-        Ok(true)
-    };
-    read().unwrap_or(false)
+        response.push(&buffer[..count], |_| got = true).map_err(|why| match why {
+            NotAStream::Status(status) => format!("{path} was answered with {status} (see --path)"),
+            NotAStream::Malformed(_) => format!("{path}: {why}"),
+        })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::scenario::tests::scenario;
+    use std::net::Shutdown;
+
+    /// A server that gives one `answer` to the path `/wrong.ts`, whatever is asked, and goes when the asker does.
+    fn answers(answer: &'static str, then: Then) -> Target {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let target = Target::http(listener.local_addr().unwrap(), "/wrong.ts");
+        thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            assert!(socket.read(&mut request).unwrap() > 0);
+            socket.write_all(answer.as_bytes()).unwrap();
+            if then == Then::Ends {
+                socket.shutdown(Shutdown::Write).unwrap();
+            }
+            while socket.read(&mut request).is_ok_and(|count| count > 0) {}
+        });
+        target
+    }
+
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Then {
+        Stays,
+        Ends,
+    }
 
     fn place() -> Place {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
@@ -241,6 +278,43 @@ mod tests {
         ends_with(udp, "reference --bitrate 8000000 --listen 127.0.0.1:8000 --flush 20");
         let idle = Scenario { viewers: 0, streams: 7, ..scenario() };
         ends_with(idle, "reference --from tcp://h:1 --drain 7");
+    }
+
+    #[test]
+    fn what_came_instead_of_a_stream_is_said() {
+        let ok = "HTTP/1.1 200 OK\r\n\r\n";
+        for (answer, then, said) in [
+            (
+                "HTTP/1.1 404 Not Found\r\n\r\n",
+                Then::Stays,
+                "/wrong.ts was answered with 404 Not Found (see --path)",
+            ),
+            ("SSH-2.0-x\r\n", Then::Stays, "/wrong.ts: the server does not speak HTTP/1: bad head"),
+            ("", Then::Stays, "/wrong.ts was not answered within 1s"),
+            (ok, Then::Stays, "/wrong.ts was answered with 200, and no byte followed within 1s"),
+            (ok, Then::Ends, "the answer to /wrong.ts ended before the first byte of a stream"),
+        ] {
+            assert_eq!(ask_for_stream(&answers(answer, then)), Err(said.to_owned()));
+        }
+        assert_eq!(ask_for_stream(&answers("HTTP/1.1 200 OK\r\n\r\nG", Then::Stays)), Ok(()));
+    }
+
+    #[test]
+    fn a_stream_that_does_not_come_up_is_reported_with_the_answer_and_the_output() {
+        let server = Subject::Server { command: "sleep 60".to_owned(), path: "/".to_owned() };
+        let mut running = server.start(&scenario(), String::new()).unwrap();
+        running.ready_max = Duration::ZERO;
+        let refused = running.wait_for_stream().unwrap_err().to_string();
+        let address = running.target.address;
+        let not_up = "the stream did not come up:";
+        assert!(refused.starts_with(&format!("{not_up} could not connect to {address}: ")), "{refused}");
+        running.target = answers("HTTP/1.1 404 Not Found\r\n\r\n", Then::Stays);
+        let missing = running.wait_for_stream().unwrap_err().to_string();
+        assert!(
+            missing.starts_with(&format!("{not_up} /wrong.ts was answered with 404 Not Found")),
+            "{missing}"
+        );
+        assert!(missing.ends_with("; the program printed nothing"), "{missing}");
     }
 
     #[test]

@@ -53,6 +53,11 @@ impl Target {
         Ok(socket)
     }
 
+    /// Path and query of an HTTP URL; empty over bare TCP.
+    pub fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or_default()
+    }
+
     /// Whether an answer with a head is to be expected.
     pub fn is_http(&self) -> bool {
         self.path.is_some()

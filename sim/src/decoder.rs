@@ -1,8 +1,8 @@
 //! What a person sees: a player that is fed with what a viewer receives, when he receives it.
 //!
 //! It has no pictures, only their playing time. It begins at an access point when it has buffered
-//! [`START_BUFFER_NS`], stands still when it has nothing left until it has buffered as much again, and shows
-//! broken pictures after packets are missing until the next access point.
+//! [`START_BUFFER_NS`], stands still when it has nothing left until it has buffered as much again, and, where packets
+//! are missing, shows broken pictures: the one that they were cut from, and then all until the next access point.
 
 use restreamer_core::Instant;
 use serde::{Deserialize, Serialize};
@@ -22,8 +22,16 @@ pub struct Decoder {
     mark_ns: u64,
     /// Playing time buffered while waiting.
     buffered_ns: u64,
-    is_broken: bool,
-    seen: Box<Seen>,
+    pictures: Pictures,
+    details: Box<Details>,
+}
+
+/// What is not looked at while all goes well.
+#[derive(Clone, Debug, Default)]
+struct Details {
+    seen: Seen,
+    /// Where something was left out last, as playing time of the stream.
+    cut_ns: u64,
 }
 
 /// What the person saw in one go.
@@ -35,7 +43,8 @@ pub struct Seen {
     pub stalled_ns: u64,
     /// How often the picture stood still.
     pub stalls: u32,
-    /// Playing time of broken pictures, because of what the server left out.
+    /// Playing time of broken pictures, because of what the server left out. A picture in progress when the response
+    /// ended is not among them: what follows is no picture at all.
     pub broken_ns: u64,
     /// The same, because of what the source lost.
     pub broken_by_source_ns: u64,
@@ -58,6 +67,24 @@ enum State {
     Stalled,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pictures {
+    Whole,
+    /// What comes next does not follow what came last.
+    Cut(Cut),
+    /// Until the next access point.
+    Broken,
+}
+
+/// Where something is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// A picture has just ended.
+    BetweenPictures,
+    /// A picture is in progress.
+    WithinPicture,
+}
+
 /// A part of a segment that reached the player.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a> {
@@ -71,8 +98,6 @@ pub struct Received<'a> {
     pub to: usize,
     /// Length of the segment, bytes.
     pub length: usize,
-    /// Something was left out right before it.
-    pub after_skip: bool,
     /// Playing time of everything that the server had by then.
     pub live_ns: u64,
 }
@@ -84,8 +109,8 @@ impl Decoder {
             state: State::Searching,
             mark_ns: now.as_nanos(),
             buffered_ns: 0,
-            is_broken: false,
-            seen: Box::default(),
+            pictures: Pictures::Whole,
+            details: Box::default(),
         }
     }
 
@@ -94,7 +119,7 @@ impl Decoder {
     pub fn go_on(&mut self, at: Instant, moment: &Moment) -> bool {
         let is_plain = self.state == State::Playing
             && at.as_nanos() <= self.mark_ns
-            && !self.is_broken
+            && matches!(self.pictures, Pictures::Whole)
             && !moment.is_damaged;
         if is_plain {
             self.mark_ns += moment.end_ns - moment.begin_ns;
@@ -108,27 +133,31 @@ impl Decoder {
         let duration = moment.end_ns - moment.begin_ns;
         let share = |bytes: usize| (u128::from(duration) * bytes as u128 / length.max(1) as u128) as u64;
         let playing_ns = share(to) - share(from);
-        if from == 0 && moment.is_access {
-            self.is_broken = false;
+        let is_access = from == 0 && moment.is_access;
+        if let Pictures::Cut(cut) = self.pictures {
+            let missing_ns = (moment.begin_ns + share(from)).saturating_sub(self.details.cut_ns);
+            self.details.seen.broken_ns += cut.broken_ns(missing_ns, is_access);
+            self.pictures = Pictures::Broken;
+        }
+        if is_access {
+            self.pictures = Pictures::Whole;
             if self.state == State::Searching {
                 self.state = State::Starting;
             }
-        } else if part.after_skip {
-            self.is_broken = true;
         }
         if self.state == State::Searching {
             return;
         }
-        if self.is_broken {
-            self.seen.broken_ns += playing_ns;
+        if self.pictures == Pictures::Broken {
+            self.details.seen.broken_ns += playing_ns;
         } else if moment.is_damaged {
-            self.seen.broken_by_source_ns += playing_ns;
+            self.details.seen.broken_by_source_ns += playing_ns;
         }
         let at = part.at.as_nanos();
         if self.state == State::Playing && at > self.mark_ns {
             self.state = State::Stalled;
             self.buffered_ns = 0;
-            self.seen.stalls += 1;
+            self.details.seen.stalls += 1;
         }
         if self.state == State::Playing {
             self.mark_ns += playing_ns;
@@ -140,20 +169,29 @@ impl Decoder {
         }
         let waited = at.saturating_sub(self.mark_ns);
         match self.state {
-            State::Starting => self.seen.first_picture_ns = Some(waited),
-            _ => self.seen.stalled_ns += waited,
+            State::Starting => self.details.seen.first_picture_ns = Some(waited),
+            _ => self.details.seen.stalled_ns += waited,
         }
         self.state = State::Playing;
         self.mark_ns = at + self.buffered_ns;
         let place = moment.begin_ns + share(to);
-        self.seen.behind_ns = part.live_ns.saturating_sub(place) + self.buffered_ns;
-        self.seen.behind_ns_max = self.seen.behind_ns_max.max(self.seen.behind_ns);
+        self.details.seen.behind_ns = part.live_ns.saturating_sub(place) + self.buffered_ns;
+        self.details.seen.behind_ns_max = self.details.seen.behind_ns_max.max(self.details.seen.behind_ns);
+    }
+
+    /// Something is left out from `place_ns` of the stream's playing time on. A second cut before anything came is the
+    /// same one.
+    pub fn note_cut(&mut self, place_ns: u64, cut: Cut) {
+        if self.state != State::Searching && !matches!(self.pictures, Pictures::Cut(_)) {
+            self.pictures = Pictures::Cut(cut);
+            self.details.cut_ns = place_ns;
+        }
     }
 
     /// Playing time that was left out.
     pub fn note_skipped(&mut self, skipped_ns: u64) {
         if self.state != State::Searching {
-            self.seen.skipped_ns += skipped_ns;
+            self.details.seen.skipped_ns += skipped_ns;
         }
     }
 
@@ -173,13 +211,30 @@ impl Decoder {
         let now = now.as_nanos();
         match self.state {
             State::Playing if now > self.mark_ns => {
-                self.seen.stalls += 1;
-                self.seen.stalled_ns += now - self.mark_ns;
+                self.details.seen.stalls += 1;
+                self.details.seen.stalled_ns += now - self.mark_ns;
             }
-            State::Stalled => self.seen.stalled_ns += now.saturating_sub(self.mark_ns),
+            State::Stalled => self.details.seen.stalled_ns += now.saturating_sub(self.mark_ns),
             State::Playing | State::Searching | State::Starting => {}
         }
-        *self.seen
+        self.details.seen
+    }
+}
+
+impl Cut {
+    /// After the bytes `..offset` of a segment.
+    pub fn after(moment: &Moment, offset: usize) -> Self {
+        if offset == 0 && moment.is_access { Cut::BetweenPictures } else { Cut::WithinPicture }
+    }
+
+    /// Playing time of the picture in progress that nobody sees whole, beyond what is seen of it after the cut.
+    fn broken_ns(self, missing_ns: u64, is_access_next: bool) -> u64 {
+        match self {
+            Cut::BetweenPictures => 0,
+            Cut::WithinPicture if is_access_next => PICTURE_NS,
+            // The same picture goes on when less than one is missing.
+            Cut::WithinPicture => missing_ns.min(PICTURE_NS),
+        }
     }
 }
 
@@ -214,26 +269,18 @@ mod tests {
     }
 
     /// A segment of 100 ms arrives whole.
-    fn feed(decoder: &mut Decoder, at_ms: u64, index: u64, is_access: bool, after_skip: bool) {
+    fn feed(decoder: &mut Decoder, at_ms: u64, index: u64, is_access: bool) {
         let moment = moment(index, is_access);
         let live_ns = moment.end_ns;
         let at = Instant::from_millis(at_ms);
-        decoder.receive(&Received {
-            at,
-            moment: &moment,
-            from: 0,
-            to: 1_880,
-            length: 1_880,
-            after_skip,
-            live_ns,
-        });
+        decoder.receive(&Received { at, moment: &moment, from: 0, to: 1_880, length: 1_880, live_ns });
     }
 
     #[test]
     fn the_first_picture_waits_for_an_access_point_and_the_buffer() {
         let mut decoder = Decoder::new(Instant::ORIGIN);
         for index in 0..10 {
-            feed(&mut decoder, 100 * index, index, index == 4, false);
+            feed(&mut decoder, 100 * index, index, index == 4);
         }
         assert_eq!(decoder.finish(Instant::from_millis(900)).first_picture_ns, Some(600 * MS));
     }
@@ -241,28 +288,58 @@ mod tests {
     #[test]
     fn a_pause_longer_than_the_buffer_is_a_stall() {
         let mut decoder = Decoder::new(Instant::ORIGIN);
-        (0..5).for_each(|index| feed(&mut decoder, 100 * index, index, index == 0, false));
+        (0..5).for_each(|index| feed(&mut decoder, 100 * index, index, index == 0));
         // Begun at 200 ms with 300 ms buffered and 200 ms more since: dry at 700 ms.
-        (5..9).for_each(|index| feed(&mut decoder, 1_000 + index, index, false, false));
+        (5..9).for_each(|index| feed(&mut decoder, 1_000 + index, index, false));
         let seen = decoder.finish(Instant::from_millis(1_100));
         assert_eq!((seen.stalls, seen.stalled_ns), (1, 307 * MS));
     }
 
-    #[test]
-    fn pictures_are_broken_from_a_skip_to_the_next_access_point() {
+    /// Pictures broken when 500 ms play, something is left out, and 100 ms segments play from `index` to an access point.
+    fn broken_pictures(cut: Cut, index: u64, access: u64) -> u64 {
         let mut decoder = Decoder::new(Instant::ORIGIN);
-        (0..5).for_each(|index| feed(&mut decoder, 10 * index, index, index == 0, false));
-        feed(&mut decoder, 60, 8, false, true);
-        feed(&mut decoder, 70, 9, false, false);
-        feed(&mut decoder, 80, 10, true, false);
-        assert_eq!(decoder.finish(Instant::from_millis(90)).broken_pictures(), 5);
+        (0..5).for_each(|index| feed(&mut decoder, 10 * index, index, index == 0));
+        decoder.note_cut(500 * MS, cut);
+        decoder.note_cut(600 * MS, Cut::WithinPicture);
+        (index..=access).for_each(|index| feed(&mut decoder, 60, index, index == access));
+        decoder.finish(Instant::from_millis(90)).broken_pictures()
     }
 
     #[test]
-    fn a_skip_to_an_access_point_breaks_nothing() {
+    fn pictures_are_broken_from_the_one_that_is_cut_to_the_next_access_point() {
+        assert_eq!(broken_pictures(Cut::WithinPicture, 8, 10), 1 + 5);
+        assert_eq!(broken_pictures(Cut::BetweenPictures, 8, 10), 5);
+    }
+
+    #[test]
+    fn a_skip_to_an_access_point_breaks_the_picture_that_it_cuts() {
+        assert_eq!(broken_pictures(Cut::WithinPicture, 8, 8), 1);
+        assert_eq!(broken_pictures(Cut::WithinPicture, 5, 5), 1, "however little is missing");
+        assert_eq!(broken_pictures(Cut::BetweenPictures, 8, 8), 0);
+    }
+
+    #[test]
+    fn a_picture_that_goes_on_after_a_short_gap_is_one_broken_picture() {
         let mut decoder = Decoder::new(Instant::ORIGIN);
-        (0..5).for_each(|index| feed(&mut decoder, 10 * index, index, index == 0, false));
-        feed(&mut decoder, 60, 8, true, true);
+        (0..5).for_each(|index| feed(&mut decoder, 10 * index, index, index == 0));
+        decoder.note_cut(490 * MS, Cut::WithinPicture);
+        feed(&mut decoder, 60, 5, false);
+        assert_eq!(decoder.finish(Instant::from_millis(90)).broken_ns, 110 * MS);
+    }
+
+    #[test]
+    fn a_segment_is_cut_between_pictures_only_where_a_decoder_can_begin() {
+        let cut = |is_access, offset| Cut::after(&moment(3, is_access), offset);
+        assert_eq!(cut(true, 0), Cut::BetweenPictures);
+        assert_eq!([cut(false, 0), cut(true, 188), cut(false, 188)], [Cut::WithinPicture; 3]);
+    }
+
+    #[test]
+    fn who_waits_for_a_place_to_begin_loses_no_picture() {
+        let mut decoder = Decoder::new(Instant::ORIGIN);
+        feed(&mut decoder, 10, 0, false);
+        decoder.note_cut(100 * MS, Cut::WithinPicture);
+        (5..8).for_each(|index| feed(&mut decoder, 60, index, index == 5));
         assert_eq!(decoder.finish(Instant::from_millis(90)).broken_pictures(), 0);
     }
 }

@@ -30,12 +30,14 @@ fn check_claims(comparison: &Comparison) {
         let at = |rule: &str| *comparison.cell(rule, &cell.network, cell.gop_frames).unwrap();
         let (figures, old) = (at(DEFAULT_RULE), at(RANDOM_DROP));
         let place = (&cell.network, cell.gop_frames);
-        assert_eq!(figures.broken_pictures, 0.0, "{place:?}: a skip to a key frame breaks no picture");
+        // A skip leaves out more than a second, and breaks the picture that it cuts.
+        assert!(figures.broken_pictures <= figures.left_out_s, "{place:?}: {figures:?}");
         assert_eq!(figures.disconnects, 0.0, "{place:?}: nobody is thrown out for being slow");
         assert!(figures.stalled_s <= old.stalled_s, "{place:?}: {figures:?}, {old:?}");
         assert!(figures.first_picture_s <= old.first_picture_s, "{place:?}: {figures:?}, {old:?}");
         assert!(figures.stalled_s <= at("slow=disconnect").stalled_s, "{place:?}: {figures:?}");
         let is_bad = ["DSL at the edge", "Wi-Fi", "mobile"].contains(&cell.network.as_str());
         assert!(!is_bad || old.broken_pictures > 1_000.0, "{place:?}: {old:?}");
+        assert!(figures.broken_pictures <= old.broken_pictures / 100.0, "{place:?}: {figures:?}, {old:?}");
     }
 }

@@ -119,7 +119,16 @@ fn silence() {
 fn slow() {
     let marks =
         [Mark::SkippedToKeyframe, Mark::SkippedToOldest, Mark::SkippedToLive, Mark::TooSlow, Mark::Lapped];
-    run("slow", &marks, all_saw_it);
+    run("slow", &marks, |outcome| {
+        all_saw_it(outcome);
+        // Those of the first two streams skip to key frames.
+        let to_key_frames = || outcome.viewers.iter().filter(|viewer| viewer.id % 5 < 2);
+        for viewer in to_key_frames() {
+            let broken = viewer.seen.broken_pictures();
+            assert!(broken <= viewer.skips, "viewer {}: {broken} of {} skips", viewer.id, viewer.skips);
+        }
+        assert!(to_key_frames().any(|viewer| viewer.seen.broken_pictures() > 0));
+    });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use restreamer_core::ts::PACKET_BYTES;
 use restreamer_core::{Duration, Instant, Policy, Read, Ring, StallTimer, Viewer, ViewerEnd, ViewerStats};
 
-use crate::decoder::{Decoder, Received};
+use crate::decoder::{Cut, Decoder, Received};
 use crate::fanout::EndReason;
 use crate::link::Link;
 use crate::timeline::Timeline;
@@ -90,7 +90,7 @@ impl Seat {
                 Read::Ended(ViewerEnd::TooSlow) => return (Progress::Over(EndReason::TooSlow), sent),
                 Read::Ended(ViewerEnd::Asked) => return (Progress::Over(EndReason::Shutdown), sent),
             }
-            self.note_place(room.ring);
+            self.note_place(room);
             let free = self.link.room(room.now);
             if free == 0 {
                 self.is_blocked = true;
@@ -166,14 +166,13 @@ impl Seat {
         };
         let length = segment.data.len();
         let (from, to) = (self.offset as usize, self.offset as usize + whole);
-        let is_whole = from == 0 && to == length && !self.after_skip;
+        let is_whole = from == 0 && to == length;
         if !(is_whole && self.decoder.go_on(at, moment)) {
             let live_ns = room.timeline.end_ns();
-            let after_skip = std::mem::take(&mut self.after_skip);
-            if after_skip {
+            if std::mem::take(&mut self.after_skip) {
                 self.decoder.note_skipped(moment.begin_ns.saturating_sub(self.place_ns));
             }
-            self.decoder.receive(&Received { at, moment, from, to, length, after_skip, live_ns });
+            self.decoder.receive(&Received { at, moment, from, to, length, live_ns });
         }
         let playing_ns = moment.end_ns - moment.begin_ns;
         self.place_ns = moment.begin_ns + playing_ns * to as u64 / length as u64;
@@ -182,10 +181,13 @@ impl Seat {
     }
 
     /// Finds out where the viewer goes on, when he has a new place.
-    fn note_place(&mut self, ring: &Ring) {
+    fn note_place(&mut self, room: &Room<'_>) {
         let skips = self.viewer.stats().skips;
         if skips != self.skips {
             self.skips = skips;
+            if let Some(moment) = self.sequence.and_then(|sequence| room.timeline.get(sequence)) {
+                self.decoder.note_cut(self.place_ns, Cut::after(moment, self.offset as usize));
+            }
             self.sequence = None;
             self.psi_left = 0;
             self.after_skip = true;
@@ -194,6 +196,7 @@ impl Seat {
             return;
         }
         // Everything from his place to live is on offer: so many bytes back it is.
+        let ring = room.ring;
         let offered: usize = self.viewer.pieces(ring).map(<[u8]>::len).sum();
         let mut left = offered - self.torn as usize;
         let mut sequence = ring.next();

@@ -38,8 +38,6 @@ pub(crate) struct Record {
     pub(crate) offset: u32,
     /// He is between two packets and has nothing to wait for: what follows is the next segment.
     is_plain: bool,
-    /// What follows comes after a skip.
-    pub(crate) after_skip: bool,
     details: Option<Box<Details>>,
 }
 
@@ -67,7 +65,6 @@ impl Record {
         let details = self.details_mut();
         details.gaps += 1;
         details.packets_skipped += skipped;
-        self.after_skip = true;
         self.place(scene, place);
         Ok(())
     }

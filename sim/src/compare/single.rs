@@ -7,7 +7,7 @@ use restreamer_core::ts::PACKET_BYTES;
 use restreamer_core::{Instant, StallTimer};
 
 use crate::bulk::{Progress, Room};
-use crate::decoder::{Decoder, Received};
+use crate::decoder::{Cut, Decoder, Received};
 use crate::fanout::EndReason;
 use crate::link::Link;
 use crate::timeline::Timeline;
@@ -119,11 +119,14 @@ impl OldSeat {
         self.stall.handle_progress();
         let Some(moment) = room.timeline.get(sequence) else { return };
         let [from, to, length] = [packet, packet + count, packets].map(|it| it as usize * PACKET_BYTES);
-        let after_skip = self.expected.is_some_and(|expected| expected != (sequence, packet));
+        if let Some((sequence, packet)) = self.expected.filter(|&expected| expected != (sequence, packet))
+            && let Some(moment) = room.timeline.get(sequence)
+        {
+            self.decoder.note_cut(self.place_ns, Cut::after(moment, packet as usize));
+        }
         let live_ns = room.timeline.end_ns();
-        let is_whole = count == packets && !after_skip;
-        if !(is_whole && self.decoder.go_on(at, moment)) {
-            self.decoder.receive(&Received { at, moment, from, to, length, after_skip, live_ns });
+        if !(count == packets && self.decoder.go_on(at, moment)) {
+            self.decoder.receive(&Received { at, moment, from, to, length, live_ns });
         }
         self.place_ns = moment.begin_ns + (moment.end_ns - moment.begin_ns) * (packet + count) / packets;
         self.expected = Some(if to == length { (sequence + 1, 0) } else { (sequence, packet + count) });

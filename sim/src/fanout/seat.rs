@@ -5,7 +5,7 @@ use restreamer_core::{Duration, Instant, Join, Policy, Read, Ring, Slow, StallTi
 
 use super::{EndReason, Shift, Tally};
 use crate::check::{Record, Run, Scene};
-use crate::decoder::{Decoder, Received};
+use crate::decoder::{Cut, Decoder, Received};
 use crate::link::Link;
 use crate::marks::sometimes;
 use crate::mutation::Mutation;
@@ -163,7 +163,7 @@ impl Seat {
         let arrival = self.link.take(shift.now, length);
         self.digest.mix(arrival.as_nanos());
         if !self.decoder.go_on(arrival, &newest.moment) {
-            self.watch(arrival, newest.sequence, (0, length, length), false, shift);
+            self.watch(arrival, newest.sequence, (0, length, length), shift);
         }
         self.digest.mix(newest.sequence);
         viewer.advance(length, ring);
@@ -206,7 +206,7 @@ impl Seat {
 
     fn note_skip(&mut self, ring: &Ring, shift: &mut Shift<'_>) {
         let policy = shift.policy;
-        let before = self.record.sequence;
+        let (before, offset) = (self.record.sequence, self.record.offset as usize);
         let verdict = self.record.skip(Scene { ring, policy });
         shift.observer.judge(shift.now, Some(self.id), verdict);
         let after = self.record.sequence;
@@ -214,10 +214,11 @@ impl Seat {
         sometimes!(shift.observer, policy.slow == Slow::Keyframe, SkippedToKeyframe);
         sometimes!(shift.observer, policy.slow == Slow::Oldest, SkippedToOldest);
         sometimes!(shift.observer, policy.slow == Slow::Live, SkippedToLive);
-        let begin_of = |sequence| shift.timeline.get(sequence).map(|moment| moment.begin_ns);
-        if let Some(from) = begin_of(before) {
-            self.decoder
-                .note_skipped(begin_of(after).unwrap_or(shift.timeline.end_ns()).saturating_sub(from));
+        if let Some(moment) = shift.timeline.get(before) {
+            self.decoder.note_cut(moment.begin_ns, Cut::after(moment, offset));
+            let after_ns =
+                shift.timeline.get(after).map_or(shift.timeline.end_ns(), |moment| moment.begin_ns);
+            self.decoder.note_skipped(after_ns.saturating_sub(moment.begin_ns));
         }
         let id = self.id;
         shift.observer.trace(shift.now, || format!("viewer {id} skips from segment {before} to {after}"));
@@ -238,7 +239,7 @@ impl Seat {
         }
         if self.record.sequence > sequence {
             let length = piece.len();
-            self.watch(arrival, sequence, (0, length, length), false, shift);
+            self.watch(arrival, sequence, (0, length, length), shift);
             self.digest.mix(sequence);
         } else {
             self.take_carefully(arrival, piece, ring, shift);
@@ -261,8 +262,7 @@ impl Seat {
                 self.digest.mix(sequence);
                 self.digest.mix(from as u64);
                 self.digest.mix(to as u64);
-                let after_skip = std::mem::take(&mut self.record.after_skip);
-                self.watch(arrival, sequence, (from, to, segment.data.len()), after_skip, shift);
+                self.watch(arrival, sequence, (from, to, segment.data.len()), shift);
             }
         }
     }
@@ -273,12 +273,11 @@ impl Seat {
         at: Instant,
         sequence: u64,
         (from, to, length): (usize, usize, usize),
-        after_skip: bool,
         shift: &Shift<'_>,
     ) {
         if let Some(moment) = shift.timeline.get(sequence) {
             let live_ns = shift.timeline.end_ns();
-            self.decoder.receive(&Received { at, moment, from, to, length, after_skip, live_ns });
+            self.decoder.receive(&Received { at, moment, from, to, length, live_ns });
         }
     }
 

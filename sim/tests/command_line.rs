@@ -5,6 +5,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+/// The least that `compare` can be asked.
+const SHORT_COMPARE: [&str; 7] = ["compare", "--minutes", "1", "--viewers", "1", "--gops", "50"];
+
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_restreamer-sim");
     Command::new(program).args(arguments).current_dir(folder).output().unwrap()
@@ -105,6 +108,8 @@ fn hashes_are_the_same_in_two_processes() {
 fn what_cannot_be_tried_says_why() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("no.json"), "{\"name\": 3}").unwrap();
+    std::fs::write(folder.path().join("a.json"), include_str!("../examples/restreamer.json")).unwrap();
+    std::fs::write(folder.path().join("b.json"), include_str!("../examples/audience.json")).unwrap();
     for (arguments, message) in [
         (&["replay", "nothing.json"][..], "cannot read nothing.json"),
         (&["replay", "no.json"], "no.json: not a failure that `swarm` wrote"),
@@ -114,10 +119,24 @@ fn what_cannot_be_tried_says_why() {
         (&["swarm", "--for", "1d"], "60s, 10m or 8h"),
         (&["swarm", "--jobs", "0"], "0 is not in 1.."),
         (&["swarm", "--seeds", "0..1", "--json", "no/where.json"], "cannot write no/where.json"),
+        (&["swarm", "--seeds", "0..1", "--junit", "no/where.xml"], "cannot write no/where.xml"),
+        (&[&SHORT_COMPARE[..], &["--html", "no/where.html"]].concat(), "cannot write no/where.html"),
+        (&[&SHORT_COMPARE[..], &["--json", "no/where.json"]].concat(), "cannot write no/where.json"),
+        (
+            &["tree", "--edges", "3", "--viewers", "10", "--html", "no/where.html"],
+            "cannot write no/where.html",
+        ),
+        (
+            &["tree", "--edges", "3", "--viewers", "10", "--json", "no/where.json"],
+            "cannot write no/where.json",
+        ),
+        (&["load", "a.json", "b.json", "--html", "no/where.html"], "cannot write no/where.html"),
+        (&["load", "a.json", "b.json", "--json", "no/where.json"], "cannot write no/where.json"),
         (&["meta", "--seeds", "0..1", "--against", "./missing"], "cannot start ./missing"),
     ] {
         let output = run(folder.path(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(stderr(&output).contains(message), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{arguments:?}: nothing was run");
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use restreamer_sim::compare::Question;
 
-use super::output::{self, Bar};
+use super::output::{self, Bar, ResultFile};
 
 /// Compare what drop and join policies do to viewers
 ///
@@ -46,6 +46,12 @@ pub(crate) struct Compare {
 impl Compare {
     /// Answers it.
     pub(crate) fn run(&self) -> ExitCode {
+        self.answer().map_or_else(output::failed, |()| ExitCode::SUCCESS)
+    }
+
+    fn answer(&self) -> Result<(), String> {
+        let html = ResultFile::open(self.html.as_deref())?;
+        let json = ResultFile::open(self.json.as_deref())?;
         let question = Question {
             seed: self.seed,
             kbps: self.kbps.max(400),
@@ -58,8 +64,7 @@ impl Compare {
         let comparison = question.answer(|done, all| bar.show(done, all, String::new));
         bar.finish();
         print!("{}", comparison.to_text());
-        output::write(self.html.as_deref(), || Ok(comparison.to_html()))
-            .and_then(|()| output::write(self.json.as_deref(), || serde_json::to_string_pretty(&comparison)))
-            .map_or_else(output::failed, |()| ExitCode::SUCCESS)
+        html.write(|| Ok(comparison.to_html()))?;
+        json.write(|| serde_json::to_string_pretty(&comparison))
     }
 }

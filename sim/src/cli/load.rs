@@ -8,7 +8,7 @@ use clap::Args;
 use restreamer::config::Config;
 use restreamer_sim::load::{Audience, Load as Question, LoadReport};
 
-use super::output::{self, Bar, Lines};
+use super::output::{self, Bar, Lines, ResultFile};
 
 const FORMAT: &str = r#"The audience is a JSON file (sim/examples/audience.json is one):
 
@@ -77,6 +77,8 @@ impl Load {
             Lines::stdout().say(output::as_json(question.plan()));
             return Ok(ExitCode::SUCCESS);
         }
+        let html = ResultFile::open(self.html.as_deref())?;
+        let json = ResultFile::open(self.json.as_deref())?;
         let begin = Instant::now();
         let bar = Bar::new("ms");
         let report: LoadReport = question.run(|done, all| bar.show(done, all, String::new));
@@ -85,8 +87,8 @@ impl Load {
         print!("{}", report.to_text());
         let rate = report.viewer_seconds as f64 / seconds;
         println!("\n{} viewer-seconds in {seconds:.1} s: {rate:.0} per second", report.viewer_seconds);
-        output::write(self.html.as_deref(), || Ok(report.to_html()))?;
-        output::write(self.json.as_deref(), || serde_json::to_string_pretty(&report))?;
+        html.write(|| Ok(report.to_html()))?;
+        json.write(|| serde_json::to_string_pretty(&report))?;
         Ok(if report.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::fmt::Display;
+use std::fs::File;
 use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -13,14 +14,29 @@ use serde::Serialize;
 /// How often a log, where nobody looks at a bar, gets a line about how far it is.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Writes what `content` makes to `file`, if one is wanted; the error is a sentence.
-pub(crate) fn write(
-    file: Option<&Path>,
-    content: impl FnOnce() -> serde_json::Result<String>,
-) -> Result<(), String> {
-    let Some(file) = file else { return Ok(()) };
-    let content = content().map_err(|error| format!("cannot make {}: {error}", file.display()))?;
-    std::fs::write(file, content).map_err(|error| format!("cannot write {}: {error}", file.display()))
+/// Where a result goes, if it is wanted in a file. It is opened before the run, so that nobody waits for what cannot be
+/// kept; what is in it stays until the new result is there, and a new file is empty until then.
+pub(crate) struct ResultFile(Option<(PathBuf, File)>);
+
+impl ResultFile {
+    /// `path` as it was asked for; the error is a sentence.
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self, String> {
+        let Some(path) = path else { return Ok(ResultFile(None)) };
+        let opened = File::options().write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        Ok(ResultFile(Some((path.to_owned(), file))))
+    }
+
+    /// Writes what `content` makes, if it is wanted; the error is a sentence.
+    pub(crate) fn write(self, content: impl FnOnce() -> serde_json::Result<String>) -> Result<(), String> {
+        let Some((path, mut file)) = self.0 else { return Ok(()) };
+        let content = content().map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+        // A pipe or a device has no length.
+        let is_regular = file.metadata().is_ok_and(|about| about.is_file());
+        let emptied = if is_regular { file.set_len(0) } else { Ok(()) };
+        let written = emptied.and_then(|()| file.write_all(content.as_bytes()));
+        written.map_err(|error| format!("cannot write {}: {error}", path.display()))
+    }
 }
 
 /// Says what went wrong.
@@ -100,5 +116,33 @@ impl Bar {
     /// Makes room for the result.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_result_stays_until_the_new_one_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        std::fs::write(&path, "the old one, longer").unwrap();
+        drop(ResultFile::open(Some(&path)).unwrap());
+        let result = ResultFile::open(Some(&path)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "the old one, longer");
+        result.write(|| Ok("the new one".into())).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "the new one");
+    }
+
+    #[test]
+    fn a_result_that_cannot_be_made_leaves_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        std::fs::write(&path, "the old one").unwrap();
+        let result = ResultFile::open(Some(&path)).unwrap();
+        let error = result.write(|| serde_json::from_str("no JSON")).unwrap_err();
+        assert!(error.starts_with("cannot make ") && error.contains("a.json"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "the old one");
     }
 }

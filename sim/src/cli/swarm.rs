@@ -12,7 +12,7 @@ use restreamer_sim::mutation::Mutation;
 use restreamer_sim::swarm::hunt::Hunt;
 use restreamer_sim::swarm::report::Report;
 
-use super::output::{self, Bar, Lines};
+use super::output::{self, Bar, Lines, ResultFile};
 
 /// Run the plans of many seeds with every checker on
 ///
@@ -58,6 +58,15 @@ pub(crate) struct Swarm {
 impl Swarm {
     /// Runs them.
     pub(crate) fn run(&self) -> ExitCode {
+        let junit = ResultFile::open(self.junit.as_deref());
+        let json = ResultFile::open(self.json.as_deref());
+        match (junit, json) {
+            (Ok(junit), Ok(json)) => self.hunt(junit, json),
+            (Err(error), _) | (_, Err(error)) => output::failed(error),
+        }
+    }
+
+    fn hunt(&self, junit: ResultFile, json: ResultFile) -> ExitCode {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let hunt = Hunt {
             seeds: self.seeds.start..if self.time.is_some() { u64::MAX } else { self.seeds.end },
@@ -88,8 +97,8 @@ impl Swarm {
         bar.finish();
         let report = Report { hunt: &hunt, bag: &bag, seconds: begin.elapsed().as_secs_f64() };
         self.tell(&report);
-        errors.extend(output::write(self.junit.as_deref(), || Ok(report.to_junit(self.all_marks))).err());
-        errors.extend(output::write(self.json.as_deref(), || report.to_json()).err());
+        errors.extend(junit.write(|| Ok(report.to_junit(self.all_marks))).err());
+        errors.extend(json.write(|| report.to_json()).err());
         let is_written = errors.is_empty();
         errors.iter().for_each(|error| eprintln!("{error}"));
         let are_marks_missing = self.all_marks && bag.reached.missing().next().is_some();
@@ -141,7 +150,7 @@ impl Swarm {
     fn keep(&self, seed: u64, failure: &Failure) -> Result<(), String> {
         std::fs::create_dir_all(&self.failures)
             .map_err(|error| format!("cannot make the folder {}: {error}", self.failures.display()))?;
-        output::write(Some(&self.file(seed)), || serde_json::to_string_pretty(failure))
+        ResultFile::open(Some(&self.file(seed)))?.write(|| serde_json::to_string_pretty(failure))
     }
 }
 

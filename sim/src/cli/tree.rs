@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use restreamer_sim::tree::{Question, Report, Story};
 
-use super::output::{self, Bar};
+use super::output::{self, Bar, ResultFile};
 
 /// Ask what an origin, its edges and a million viewers have to do
 ///
@@ -62,6 +62,12 @@ enum StoryName {
 impl Tree {
     /// Tells the stories.
     pub(crate) fn run(&self) -> ExitCode {
+        self.answer().map_or_else(output::failed, |()| ExitCode::SUCCESS)
+    }
+
+    fn answer(&self) -> Result<(), String> {
+        let html = ResultFile::open(self.html.as_deref())?;
+        let json = ResultFile::open(self.json.as_deref())?;
         let stories = match self.story {
             None => Story::ALL.to_vec(),
             Some(StoryName::Steady) => vec![Story::Steady],
@@ -69,9 +75,8 @@ impl Tree {
             Some(StoryName::Kickoff) => vec![Story::Kickoff],
         };
         let reports: Vec<Report> = stories.into_iter().map(|story| self.tell(story)).collect();
-        output::write(self.html.as_deref(), || Ok(Report::to_html(&reports)))
-            .and_then(|()| output::write(self.json.as_deref(), || serde_json::to_string_pretty(&reports)))
-            .map_or_else(output::failed, |()| ExitCode::SUCCESS)
+        html.write(|| Ok(Report::to_html(&reports)))?;
+        json.write(|| serde_json::to_string_pretty(&reports))
     }
 
     fn tell(&self, story: Story) -> Report {

@@ -1,7 +1,7 @@
 //! The program as people and CI systems use it: exit codes, files, messages.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -9,8 +9,19 @@ use serde_json::Value;
 const SHORT_COMPARE: [&str; 7] = ["compare", "--minutes", "1", "--viewers", "1", "--gops", "50"];
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
-    let program = env!("CARGO_BIN_EXE_restreamer-sim");
-    Command::new(program).args(arguments).current_dir(folder).output().unwrap()
+    program(folder, arguments).output().unwrap()
+}
+
+fn program(folder: &Path, arguments: &[&str]) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_restreamer-sim"));
+    program.args(arguments).current_dir(folder);
+    program
+}
+
+/// The configuration and the audience of `sim/examples`.
+fn write_examples(folder: &Path) {
+    std::fs::write(folder.join("a.json"), include_str!("../examples/restreamer.json")).unwrap();
+    std::fs::write(folder.join("b.json"), include_str!("../examples/audience.json")).unwrap();
 }
 
 fn stdout(output: &Output) -> String {
@@ -96,6 +107,27 @@ fn a_journal_of_the_daemon_replays() {
 }
 
 #[test]
+fn who_reads_nothing_gets_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    write_examples(folder.path());
+    for arguments in [
+        &SHORT_COMPARE[..],
+        &["tree", "steady", "--edges", "3", "--viewers", "10", "--seconds", "24"],
+        &["load", "a.json", "b.json"],
+        &["tier2", "--seed", "1", "--trace"],
+        &["tier2", "--seed", "1", "--plan"],
+        &["tier2", "--seeds", "0..1"],
+        &["run", "calm", "--plan"],
+    ] {
+        let mut child =
+            program(folder.path(), arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
 fn hashes_are_the_same_in_two_processes() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(folder.path(), &["meta", "--seeds", "0..4"]);
@@ -108,8 +140,7 @@ fn hashes_are_the_same_in_two_processes() {
 fn what_cannot_be_tried_says_why() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("no.json"), "{\"name\": 3}").unwrap();
-    std::fs::write(folder.path().join("a.json"), include_str!("../examples/restreamer.json")).unwrap();
-    std::fs::write(folder.path().join("b.json"), include_str!("../examples/audience.json")).unwrap();
+    write_examples(folder.path());
     for (arguments, message) in [
         (&["replay", "nothing.json"][..], "cannot read nothing.json"),
         (&["replay", "no.json"], "no.json: not a failure that `swarm` wrote"),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use restreamer_sim::compare::Question;
 
-use super::output::{self, Bar, ResultFile};
+use super::output::{self, Bar, Lines, ResultFile};
 
 /// Compare what drop and join policies do to viewers
 ///
@@ -63,7 +63,7 @@ impl Compare {
         let bar = Bar::new("runs");
         let comparison = question.answer(|done, all| bar.show(done, all, String::new));
         bar.finish();
-        print!("{}", comparison.to_text());
+        Lines::stdout().say(comparison.to_text().trim_end());
         html.write(|| Ok(comparison.to_html()))?;
         json.write(|| serde_json::to_string_pretty(&comparison))
     }

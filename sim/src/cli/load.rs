@@ -84,9 +84,13 @@ impl Load {
         let report: LoadReport = question.run(|done, all| bar.show(done, all, String::new));
         bar.finish();
         let seconds = begin.elapsed().as_secs_f64();
-        print!("{}", report.to_text());
+        let mut out = Lines::stdout();
+        out.say(report.to_text());
         let rate = report.viewer_seconds as f64 / seconds;
-        println!("\n{} viewer-seconds in {seconds:.1} s: {rate:.0} per second", report.viewer_seconds);
+        out.say(format_args!(
+            "{} viewer-seconds in {seconds:.1} s: {rate:.0} per second",
+            report.viewer_seconds
+        ));
         html.write(|| Ok(report.to_html()))?;
         json.write(|| serde_json::to_string_pretty(&report))?;
         Ok(if report.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })

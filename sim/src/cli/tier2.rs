@@ -8,7 +8,7 @@ use clap::Args;
 use restreamer_sim::tier2::swarm::{self, Outcome};
 use restreamer_sim::tier2::{self, Plan};
 
-use super::output::{self, Bar};
+use super::output::{self, Bar, Lines};
 use super::swarm::parse_seeds;
 
 /// Run the daemon's network code, hyper and all, on simulated sockets
@@ -53,17 +53,21 @@ impl Tier2 {
     fn run_one(&self, seed: u64) -> ExitCode {
         let plan = Plan::from_seed(seed);
         if self.plan {
-            println!("{}", output::as_json(&plan));
+            Lines::stdout().say(output::as_json(&plan));
             return ExitCode::SUCCESS;
         }
         let begin = Instant::now();
         let report = tier2::run(&plan, self.trace);
+        let mut out = Lines::stdout();
         if self.report {
-            println!("{}", serde_json::to_string(&report).unwrap_or_default());
+            out.say(serde_json::to_string(&report).unwrap_or_default());
         } else {
-            println!("{report:#?}");
             let seconds = begin.elapsed().as_secs_f64();
-            println!("{:.1} virtual seconds per second", report.virtual_ms as f64 / 1e3 / seconds);
+            out.say(format_args!("{report:#?}"));
+            out.say(format_args!(
+                "{:.1} virtual seconds per second",
+                report.virtual_ms as f64 / 1e3 / seconds
+            ));
         }
         if report.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
@@ -81,7 +85,9 @@ impl Tier2 {
         let all = self.seeds.end - self.seeds.start;
         let mut done = Vec::new();
         swarm::run(&program, self.seeds.clone(), self.jobs, self.twice, |outcome| {
-            complain(&outcome);
+            if let Some(complaint) = complaint(&outcome) {
+                bar.say(&complaint);
+            }
             done.push(outcome);
             bar.show(done.len() as u64, all, String::new);
         });
@@ -89,28 +95,27 @@ impl Tier2 {
         let failed = done.iter().filter(|outcome| outcome.failure().is_some()).count();
         let reports = || done.iter().filter_map(|outcome| outcome.report.as_ref().ok());
         let virtual_seconds = reports().map(|report| report.virtual_ms).sum::<u64>() as f64 / 1e3;
-        println!("{} seeds, {failed} failed", done.len());
-        println!(
+        let mut out = Lines::stdout();
+        out.say(format_args!("{} seeds, {failed} failed", done.len()));
+        out.say(format_args!(
             "{} requests, {} packets received, {} arrivals checked, {} seams, {} skips",
             reports().map(|report| report.sessions).sum::<u64>(),
             reports().map(|report| report.packets).sum::<u64>(),
             reports().map(|report| report.arrivals).sum::<u64>(),
             reports().map(|report| report.seams).sum::<u64>(),
             reports().map(|report| report.skips).sum::<u64>(),
-        );
-        println!(
+        ));
+        out.say(format_args!(
             "{virtual_seconds:.0} virtual seconds, {:.1} per second",
             virtual_seconds / begin.elapsed().as_secs_f64()
-        );
+        ));
         if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
-/// Prints what is needed to repeat a failure.
-fn complain(outcome: &Outcome) {
-    let Some(failure) = outcome.failure() else { return };
-    let seed = outcome.seed;
-    println!("seed {seed}: {failure}");
-    println!("{}", output::as_json(&Plan::from_seed(seed)));
-    println!("repeat: restreamer-sim tier2 --seed {seed} --trace");
+/// What is needed to repeat a failure.
+fn complaint(outcome: &Outcome) -> Option<String> {
+    let (seed, failure) = (outcome.seed, outcome.failure()?);
+    let plan = output::as_json(&Plan::from_seed(seed));
+    Some(format!("seed {seed}: {failure}\n{plan}\nrepeat: restreamer-sim tier2 --seed {seed} --trace"))
 }

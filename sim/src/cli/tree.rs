@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use restreamer_sim::tree::{Question, Report, Story};
 
-use super::output::{self, Bar, ResultFile};
+use super::output::{self, Bar, Lines, ResultFile};
 
 /// Ask what an origin, its edges and a million viewers have to do
 ///
@@ -95,14 +95,14 @@ impl Tree {
         let report = question.answer(|done, all| bar.show(done, all, String::new));
         bar.finish();
         let seconds = begin.elapsed().as_secs_f64();
-        print!("{}", report.to_text());
         let viewer_seconds = report.people.watched_s;
-        println!(
-            "{viewer_seconds:.0} viewer-seconds in {seconds:.1} s: {:.0} per second; at most {} viewers in {} crowds\n",
+        Lines::stdout().say(format_args!(
+            "{}{viewer_seconds:.0} viewer-seconds in {seconds:.1} s: {:.0} per second; at most {} viewers in {} crowds\n",
+            report.to_text(),
             viewer_seconds / seconds,
             report.viewers_max,
             report.crowds_max
-        );
+        ));
         report
     }
 }

@@ -1,6 +1,7 @@
 //! What the hosts of a run share with the one who watches them: the truth, the sessions, the first violation.
 
 use std::fmt;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,7 +133,8 @@ impl Stage {
 
     pub(super) fn trace(&self, at: Duration, line: impl FnOnce() -> String) {
         if self.traces {
-            println!("{:10.4} {}", at.as_secs_f64(), line());
+            // Who closed the pipe has read enough.
+            let _ = writeln!(std::io::stdout(), "{:10.4} {}", at.as_secs_f64(), line());
         }
     }
 }

@@ -105,6 +105,7 @@ pub struct GroupReport {
 impl Load {
     /// Puts both together.
     pub fn new(config: &Config, audience: &Audience) -> Result<Load, AudienceError> {
+        audience.check()?;
         let limits = AdmissionLimits {
             hard: config.connections_max,
             soft: config.connections_full,
@@ -130,10 +131,10 @@ impl Load {
         };
         for (stream, path) in config.streams.iter().zip(&streams) {
             let programme = audience.programme(path);
-            let mut source = SourcePlan::television(programme.kbps.max(400));
+            let mut source = SourcePlan::television(programme.kbps);
             source.every_ms = SEND_EVERY_MS;
             source.connect_ms = CONNECT_MS;
-            source.set_gop_frames(programme.gop_frames.max(1));
+            source.set_gop_frames(programme.gop_frames);
             let (core, viewers) = (stream.config(), stream.viewers());
             plan.streams.push(StreamPlan {
                 sources: vec![source; core.upstream.sources],
@@ -268,12 +269,18 @@ mod tests {
     }
 
     #[test]
-    fn what_an_audience_names_must_exist() {
+    fn what_an_audience_says_must_make_sense() {
         let (config, _) = Config::parse("x", CONFIG.as_bytes()).unwrap();
         for (text, complaint) in [
             (AUDIENCE.replace("\"/b.ts\"", "\"/c.ts\""), "/c.ts"),
             (AUDIENCE.replace("\"fibre\", \"percent\"", "\"fiber\", \"percent\""), "fiber"),
             (AUDIENCE.replace("\"DSL at the edge\"", "\"DSL\""), "DSL"),
+            (AUDIENCE.replace("1000", "399"), "kbps of /a.ts is 399, not between 400 and 1000000"),
+            (
+                AUDIENCE.replace("\"kbps\": 1000", "\"gop_frames\": 0"),
+                "gop_frames of /a.ts is 0, not between 1",
+            ),
+            (AUDIENCE.replace("\"seconds\": 40", "\"seconds\": 0"), "seconds is 0, not between 1"),
         ] {
             let error = Load::new(&config, &Audience::parse(&text).unwrap()).unwrap_err();
             assert!(error.to_string().contains(complaint), "{error}");

@@ -2,6 +2,8 @@
 
 mod reel;
 
+use std::ops::RangeInclusive;
+
 use restreamer_core::testing::{Change, Codec, Form};
 use restreamer_core::{Duration, Instant, Rng};
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,10 @@ pub use self::reel::{CAPTURES, ReelPacket};
 use crate::faults::SourceFault;
 use crate::ledger::Ledger;
 
+/// Rates that questions about television can ask for, kilobits per second.
+pub const KBPS: RangeInclusive<u64> = 400..=1_000_000;
+/// The longest GOP that they can ask for: ten minutes at 25 frames per second.
+pub const GOP_FRAMES_MAX: u32 = 15_000;
 /// Bytes of seven packets: what fits into a datagram.
 const DATAGRAM_BYTES: usize = 7 * 188;
 /// A page of text is sent in pieces of this many bytes.

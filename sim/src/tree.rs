@@ -193,7 +193,7 @@ impl Question {
 impl<'a> Tree<'a> {
     fn new(question: &'a Question) -> Self {
         let mut rng = Rng::from_seed(question.seed);
-        let edges = (0..question.edges.max(1)).map(|_| Edge::new(rng.next_u64())).collect();
+        let edges = (0..question.edges).map(|_| Edge::new(rng.next_u64())).collect();
         let origin = Origin::new(question.seed, question.kbps, question.gop_frames);
         let mut tree = Tree {
             question,

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use restreamer_sim::compare::Question;
+use restreamer_sim::source::{GOP_FRAMES_MAX, KBPS};
 
 use super::output::{self, Bar, Lines, ResultFile};
 
@@ -24,16 +25,17 @@ pub(crate) struct Compare {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Rate of the stream; the networks are made for 4000
-    #[arg(long, value_name = "KBIT/S", default_value_t = 4_000)]
+    #[arg(long, value_name = "KBIT/S", value_parser = value_parser!(u64).range(KBPS), default_value_t = 4_000)]
     kbps: u64,
     /// How long everybody watches
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_parser = value_parser!(u64).range(1..=1_440), default_value_t = 10)]
     minutes: u64,
     /// People on each network
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, value_parser = value_parser!(u32).range(1..), default_value_t = 20)]
     viewers: u32,
     /// Frames from one key frame to the next, at 25 frames per second
     #[arg(long, value_name = "FRAMES", value_delimiter = ',', default_value = "12,50,200")]
+    #[arg(value_parser = value_parser!(u32).range(1..=i64::from(GOP_FRAMES_MAX)))]
     gops: Vec<u32>,
     /// Write a page with charts to this file
     #[arg(long, value_name = "FILE")]
@@ -54,10 +56,10 @@ impl Compare {
         let json = ResultFile::open(self.json.as_deref())?;
         let question = Question {
             seed: self.seed,
-            kbps: self.kbps.max(400),
-            watch_ms: self.minutes.max(1) * 60_000,
-            viewers: self.viewers.max(1),
-            gops: self.gops.iter().map(|&gop| gop.max(1)).collect(),
+            kbps: self.kbps,
+            watch_ms: self.minutes * 60_000,
+            viewers: self.viewers,
+            gops: self.gops.clone(),
             ..Question::default()
         };
         let bar = Bar::new("runs");

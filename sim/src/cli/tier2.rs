@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use restreamer_sim::tier2::swarm::{self, Outcome};
 use restreamer_sim::tier2::{self, Plan};
 
@@ -25,8 +25,8 @@ pub(crate) struct Tier2 {
     #[arg(long, value_name = "A..B", value_parser = parse_seeds, default_value = "0..100")]
     seeds: Range<u64>,
     /// Processes at a time
-    #[arg(long, default_value_t = 2)]
-    jobs: usize,
+    #[arg(long, value_parser = value_parser!(u16).range(1..), default_value_t = 2)]
+    jobs: u16,
     /// Run every seed in two processes and compare what people received
     #[arg(long)]
     twice: bool,
@@ -84,7 +84,7 @@ impl Tier2 {
         let bar = Bar::new("seeds");
         let all = self.seeds.end - self.seeds.start;
         let mut done = Vec::new();
-        swarm::run(&program, self.seeds.clone(), self.jobs, self.twice, |outcome| {
+        swarm::run(&program, self.seeds.clone(), self.jobs.into(), self.twice, |outcome| {
             if let Some(complaint) = complaint(&outcome) {
                 bar.say(&complaint);
             }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
+use restreamer_sim::source::{GOP_FRAMES_MAX, KBPS};
 use restreamer_sim::tree::{Question, Report, Story};
 
 use super::output::{self, Bar, Lines, ResultFile};
@@ -24,19 +25,20 @@ pub(crate) struct Tree {
     /// What happens; without it, one after the other
     story: Option<StoryName>,
     /// Machines between the origin and the viewers
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, value_parser = value_parser!(u32).range(1..), default_value_t = 100)]
     edges: u32,
     /// Viewers
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, value_parser = value_parser!(u32).range(1..), default_value_t = 1_000_000)]
     viewers: u32,
     /// Rate of the stream
-    #[arg(long, value_name = "KBIT/S", default_value_t = 4_000)]
+    #[arg(long, value_name = "KBIT/S", value_parser = value_parser!(u64).range(KBPS), default_value_t = 4_000)]
     kbps: u64,
     /// Frames from one key frame to the next, at 25 frames per second
     #[arg(long, value_name = "FRAMES", default_value_t = 50)]
+    #[arg(value_parser = value_parser!(u32).range(1..=i64::from(GOP_FRAMES_MAX)))]
     gop: u32,
     /// How long it is looked at
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, value_parser = value_parser!(u64).range(1..=86_400), default_value_t = 60)]
     seconds: u64,
     /// Decides about everything that is left to chance
     #[arg(long, default_value_t = 1)]
@@ -82,11 +84,11 @@ impl Tree {
     fn tell(&self, story: Story) -> Report {
         let question = Question {
             seed: self.seed,
-            edges: self.edges.max(1),
+            edges: self.edges,
             viewers: self.viewers,
-            kbps: self.kbps.max(400),
-            gop_frames: self.gop.max(1),
-            duration_ms: self.seconds.max(1) * 1_000,
+            kbps: self.kbps,
+            gop_frames: self.gop,
+            duration_ms: self.seconds * 1_000,
             singly: self.singly,
             ..Question::new(story)
         };

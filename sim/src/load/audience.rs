@@ -20,7 +20,7 @@
 //! A network is one of the classes that `compare` uses, by name, or a link of its own. `faults` are those of a plan.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use restreamer_core::Rng;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,10 @@ use serde::{Deserialize, Serialize};
 use crate::faults::{Fault, ViewerFault};
 use crate::network::Network;
 use crate::plan::{Event, Plan, ViewerPlan};
+use crate::source::{GOP_FRAMES_MAX, KBPS};
+
+/// How long it can be looked at, seconds.
+const SECONDS: RangeInclusive<u64> = 1..=604_800;
 
 /// Who watches, and what goes wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,6 +137,15 @@ pub enum AudienceError {
     NoNetwork(String),
     /// There is no such group.
     NoGroup(String),
+    /// A figure that nothing can be made from.
+    OutOfRange {
+        /// Its key, and of what.
+        key: String,
+        /// What it is.
+        value: u64,
+        /// What it may be.
+        range: RangeInclusive<u64>,
+    },
 }
 
 impl Audience {
@@ -141,8 +154,22 @@ impl Audience {
         serde_json::from_str(text).map_err(|error| AudienceError::Format(error.to_string()))
     }
 
+    /// Says which figure makes no sense.
+    pub(super) fn check(&self) -> Result<(), AudienceError> {
+        let demand = |key, value, range: RangeInclusive<u64>| match range.contains(&value) {
+            true => Ok(()),
+            false => Err(AudienceError::OutOfRange { key, value, range }),
+        };
+        demand("seconds".into(), self.seconds, SECONDS)?;
+        for Programme { serve, kbps, gop_frames } in &self.streams {
+            demand(format!("kbps of {serve}"), *kbps, KBPS)?;
+            demand(format!("gop_frames of {serve}"), (*gop_frames).into(), 1..=GOP_FRAMES_MAX.into())?;
+        }
+        Ok(())
+    }
+
     pub(super) fn duration_ms(&self) -> u64 {
-        self.seconds.max(1).saturating_mul(1_000)
+        self.seconds * 1_000
     }
 
     pub(super) fn programme(&self, path: &str) -> Programme {
@@ -243,6 +270,9 @@ impl fmt::Display for AudienceError {
             }
             AudienceError::NoStream { named, streams } => {
                 write!(f, "the configuration has no stream {named}, but {}", streams.join(", "))
+            }
+            AudienceError::OutOfRange { key, value, range } => {
+                write!(f, "{key} is {value}, not between {} and {}", range.start(), range.end())
             }
             AudienceError::NoNetwork(name) => {
                 let classes: Vec<_> = Network::classes().into_iter().map(|network| network.name).collect();

@@ -26,6 +26,12 @@ const STEP: Duration = Duration::from_millis(5);
 const DOOR: Duration = Duration::from_millis(100);
 /// From here on people come: the edges are on the air.
 const DOORS_OPEN: Duration = Duration::from_secs(4);
+/// How long it takes until all are there.
+const ARRIVALS_MS: u64 = 20_000;
+/// The same when they are in a rush.
+const RUSH_MS: u64 = 10_000;
+/// How long an edge that crashed is away.
+const AWAY: Duration = Duration::from_secs(15);
 /// How long somebody stays on average before he zaps away and comes back.
 const STAY_MS: u64 = 180_000;
 /// How soon players come back that lost their edge, milliseconds.
@@ -64,7 +70,7 @@ pub struct Question {
     pub kbps: u64,
     /// Frames from one key frame to the next, at 25 frames per second.
     pub gop_frames: u32,
-    /// How long it is looked at.
+    /// How long it is looked at: [`Story::duration_ms_min`] at least, or it is not told to its end.
     pub duration_ms: u64,
     /// Everybody is simulated on his own, for a comparison with crowds.
     pub singly: bool,
@@ -149,6 +155,21 @@ struct Tree<'a> {
     second: Second,
 }
 
+impl Story {
+    /// The least time in which everything happens that it tells of: all have come, and what comes then is over.
+    pub fn duration_ms_min(self) -> u64 {
+        let doors_open_ms = DOORS_OPEN.as_millis() as u64;
+        let all_there_ms = doors_open_ms + ARRIVALS_MS;
+        match self {
+            Story::Steady => all_there_ms,
+            // They crash halfway, and are back before the end.
+            Story::Crash => 2 * all_there_ms,
+            // The rush begins when a third of it is over.
+            Story::Kickoff => (doors_open_ms + RUSH_MS) * 3 / 2,
+        }
+    }
+}
+
 impl Question {
     /// A story of a million people on a hundred edges.
     pub fn new(story: Story) -> Self {
@@ -186,7 +207,7 @@ impl Question {
     /// When edges crash, and for how long.
     fn crash(&self) -> Option<(Instant, Duration)> {
         let at = Instant::from_millis(self.duration_ms / 2 / 100 * 100);
-        (self.story == Story::Crash).then_some((at, Duration::from_secs(15)))
+        (self.story == Story::Crash).then_some((at, AWAY))
     }
 }
 
@@ -207,9 +228,9 @@ impl<'a> Tree<'a> {
         };
         for _ in 0..question.viewers {
             let (from_ms, for_ms) = match question.story {
-                Story::Steady | Story::Crash => (0, 20_000),
-                Story::Kickoff if tree.rng.chance(1, 10) => (0, 10_000),
-                Story::Kickoff => (question.duration_ms / 3, 10_000),
+                Story::Steady | Story::Crash => (0, ARRIVALS_MS),
+                Story::Kickoff if tree.rng.chance(1, 10) => (0, RUSH_MS),
+                Story::Kickoff => (question.duration_ms / 3, RUSH_MS),
             };
             let after = Duration::from_millis(from_ms + tree.rng.below(for_ms));
             let kind = tree.kind();
@@ -369,6 +390,20 @@ mod tests {
         assert!(last.edges.connections >= 590, "{last:?}");
         assert_eq!(last.origin.connections, 5);
         assert!(report.people.first_picture_s < 0.5, "{:?}", report.people);
+    }
+
+    #[test]
+    fn the_least_time_of_a_story_is_enough_for_all_of_it() {
+        for story in Story::ALL {
+            let question = Question { duration_ms: story.duration_ms_min(), ..small(story) };
+            let report = question.answer(|_, _| {});
+            assert!(report.viewers_max >= 590, "{story:?}: {}", report.viewers_max);
+            let on_air: Vec<_> = report.seconds[10..].iter().map(|second| second.edges_on_air).collect();
+            let expected = if story == Story::Crash { 4 } else { 5 };
+            assert_eq!((on_air.iter().min(), on_air.last()), (Some(&expected), Some(&5)), "{story:?}");
+            let all_there = DOORS_OPEN + Duration::from_millis(ARRIVALS_MS);
+            assert!(question.crash().is_none_or(|(at, _)| at >= Instant::ORIGIN + all_there), "{story:?}");
+        }
     }
 
     #[test]

@@ -159,6 +159,13 @@ fn what_cannot_be_tried_says_why() {
         (&["tree", "--viewers", "0"], "0 is not in 1.."),
         (&["tree", "--gop", "0"], "0 is not in 1..=15000"),
         (&["tree", "--seconds", "0"], "0 is not in 1.."),
+        (&["tree", "steady", "--seconds", "23"], "--seconds 23: 24 at least, in which everybody comes"),
+        (
+            &["tree", "crash", "--seconds", "5"],
+            "--seconds 5: 48 at least, in which a tenth of the edges crash",
+        ),
+        (&["tree", "kickoff", "--seconds", "20"], "--seconds 20: 21 at least, in which nine of ten people"),
+        (&["tree", "--seconds", "24"], "--seconds 24: 48 at least"),
         (&["swarm", "--seeds", "0..1", "--json", "no/where.json"], "cannot write no/where.json"),
         (&["swarm", "--seeds", "0..1", "--junit", "no/where.xml"], "cannot write no/where.xml"),
         (&[&SHORT_COMPARE[..], &["--html", "no/where.html"]].concat(), "cannot write no/where.html"),

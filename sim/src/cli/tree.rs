@@ -37,7 +37,7 @@ pub(crate) struct Tree {
     #[arg(long, value_name = "FRAMES", default_value_t = 50)]
     #[arg(value_parser = value_parser!(u32).range(1..=i64::from(GOP_FRAMES_MAX)))]
     gop: u32,
-    /// How long it is looked at
+    /// How long it is looked at; a story that would not come to its end says how long it takes
     #[arg(long, value_parser = value_parser!(u64).range(1..=86_400), default_value_t = 60)]
     seconds: u64,
     /// Decides about everything that is left to chance
@@ -68,17 +68,26 @@ impl Tree {
     }
 
     fn answer(&self) -> Result<(), String> {
-        let html = ResultFile::open(self.html.as_deref())?;
-        let json = ResultFile::open(self.json.as_deref())?;
         let stories = match self.story {
             None => Story::ALL.to_vec(),
             Some(StoryName::Steady) => vec![Story::Steady],
             Some(StoryName::Crash) => vec![Story::Crash],
             Some(StoryName::Kickoff) => vec![Story::Kickoff],
         };
+        stories.iter().try_for_each(|&story| self.check_time(story))?;
+        let html = ResultFile::open(self.html.as_deref())?;
+        let json = ResultFile::open(self.json.as_deref())?;
         let reports: Vec<Report> = stories.into_iter().map(|story| self.tell(story)).collect();
         html.write(|| Ok(Report::to_html(&reports)))?;
         json.write(|| serde_json::to_string_pretty(&reports))
+    }
+
+    fn check_time(&self, story: Story) -> Result<(), String> {
+        let (given, least) = (self.seconds, story.duration_ms_min().div_ceil(1_000));
+        match given < least {
+            false => Ok(()),
+            true => Err(format!("--seconds {given}: {least} at least, in which {}", story.describe())),
+        }
     }
 
     fn tell(&self, story: Story) -> Report {

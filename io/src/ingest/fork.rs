@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 use restreamer_core::{CloseCause, CloseKind, Patience};
 use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStderr, ChildStdout};
@@ -136,8 +137,9 @@ pub(super) fn label(rest: &str) -> String {
         let decoded = String::from_utf8_lossy(&decoded);
         match url::redact(&decoded) {
             clean if clean == decoded => label.push_str(argument),
-            // Shown decoded: what is left out here would otherwise have to be found in the escaped form.
-            clean => label.push_str(&clean),
+            // Shown decoded: what is left out here would otherwise have to be found in the escaped form. But a line
+            // break stays escaped.
+            clean => label.extend(utf8_percent_encode(&clean, CONTROLS)),
         }
     }
     label

@@ -288,6 +288,7 @@ mod tests {
             ("udp://192.0.2.1@232.1.1.1:5000", "udp://192.0.2.1@232.1.1.1:5000"),
             (" tcp://h:1 ", "tcp://h:1"),
             ("fork://cmd?http://u:p@h/", "fork://cmd?http://h/"),
+            ("fork://cmd?http://u:p@h/%0d%0a+b", "fork://cmd?http://h/%0D%0A+b"),
             ("unixgram:///run/a%20b", "unixgram:///run/a%20b"),
         ] {
             let source = Source::parse(url, &SourceOptions::default()).unwrap();

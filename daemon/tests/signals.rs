@@ -44,8 +44,11 @@ struct Process {
 }
 
 impl Process {
+    /// Whatever the tests themselves were started to ignore.
     fn start(log: &str, stubborn: bool) -> Process {
-        Process::launch(Command::new(std::env::current_exe().unwrap()), log, stubborn)
+        let mut env = Command::new("env");
+        env.arg("--default-signal=HUP").arg(std::env::current_exe().unwrap());
+        Process::launch(env, log, stubborn)
     }
 
     fn launch(mut command: Command, log: &str, stubborn: bool) -> Process {

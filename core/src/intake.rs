@@ -34,8 +34,7 @@ const REST_HALVINGS_MAX: u32 = 16;
 /// What happens to the bytes of a source that is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// They wait where they are, and all that had come has been taken: TCP, with or without
-    /// HTTP.
+    /// They wait where they are, and all that had come has been taken: TCP, with or without HTTP.
     Waits,
     /// They wait, but more of them may be there already than was taken, or their place may hold less than comes during
     /// a rest: pipes.

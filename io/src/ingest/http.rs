@@ -95,12 +95,8 @@ fn never_a_stream(essence: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::resting::testing::Rester;
-    use std::time::Duration;
+    use crate::ingest::resting::testing::{Rester, beside};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::time::timeout;
-
-    const DEADLINE: Duration = Duration::from_secs(1);
 
     fn answer(status: u16, headers: &[(&str, &str)]) -> Parts {
         let mut response = hyper::Response::builder().status(status);
@@ -151,8 +147,7 @@ mod tests {
                 go_on.notified().await;
                 server.write_all(b"1\r\nG\r\n0\r\n\r\n").await.unwrap();
             };
-            let both = async { tokio::join!(place.run(&net, &mut sink), answer) };
-            let (cause, ()) = timeout(DEADLINE, both).await.expect("nothing wakes the reader");
+            let cause = beside(answer, place.run(&net, &mut sink)).await;
             assert_eq!(cause.kind, CloseKind::Ended, "{cause}");
             assert_eq!((&sink.at_rests[..], sink.bytes), (&[40_000][..], 40_001));
         }

@@ -200,9 +200,11 @@ impl<N: Net> AsyncWrite for RestingStream<N> {
 
 #[cfg(test)]
 pub(super) mod testing {
+    use std::future::Future;
     use std::sync::Mutex;
+    use std::time::Duration;
 
-    use restreamer_core::Patience;
+    use restreamer_core::{CloseCause, Patience};
     use tokio::io::{DuplexStream, duplex};
     use tokio::sync::Notify;
 
@@ -239,6 +241,17 @@ pub(super) mod testing {
         pub(in crate::ingest) fn go_on(&self) -> Arc<Notify> {
             Arc::clone(&self.go_on)
         }
+    }
+
+    /// What comes of reading while the server does its part. Time is the test's: nothing that moves takes a second.
+    pub(in crate::ingest) async fn beside(
+        server: impl Future<Output = ()>,
+        reading: impl Future<Output = CloseCause>,
+    ) -> CloseCause {
+        let both = async { tokio::join!(reading, server) };
+        let (cause, ()) =
+            tokio::time::timeout(Duration::from_secs(1), both).await.expect("nothing wakes the reader");
+        cause
     }
 
     impl Sink for Rester {

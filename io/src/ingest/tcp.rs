@@ -68,7 +68,7 @@ pub(super) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin), sink: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::resting::testing::Rester;
+    use crate::ingest::resting::testing::{Rester, beside};
     use tokio::io::AsyncWriteExt;
 
     /// A read that fills its buffer does not tell whether there is more. When there is not, the next one has to wait
@@ -86,8 +86,7 @@ mod tests {
                 }
                 drop(server);
             };
-            let both = async { tokio::join!(place.run(&net, &mut sink), source) };
-            let (cause, ()) = tokio::time::timeout(Duration::from_secs(1), both).await.expect("it is stuck");
+            let cause = beside(source, place.run(&net, &mut sink)).await;
             assert_eq!(cause.kind, CloseKind::Ended, "{cause}");
             assert_eq!(sink.bytes, 2 * 188 + 3 * READ_BYTES);
         }

@@ -1,13 +1,15 @@
-//! The segment being filled: where packets are looked at, once, and where segments are cut.
+//! The packets that wait to be published: where they are looked at, once, and where segments are cut.
 //!
-//! A segment ends when a random access point arrives (the next one starts with it), when it is full, or when its
-//! first byte has waited for the flush interval. Whether a packet is an access point may be known only a few
-//! packets later; until then that packet is a *candidate*, and nothing is cut behind it.
+//! All that waits is published together, when its first byte has waited for the flush interval or when it is as much
+//! as a segment may hold; a random access point within begins a segment of its own. Whether a packet is an access
+//! point may be known only a few packets later; until then that packet is a *candidate*, and nothing is cut behind it.
 //!
 //! The packets of a new connection are held back until its first access point, so that a viewer who was held
 //! through the change of source goes on where a decoder can. At such a seam the PAT and PMT are put into the
 //! stream itself, and each PID is told of the jump by a packet with nothing but the `discontinuity_indicator`
 //! (ISO/IEC 13818-1 §2.4.3.5).
+
+use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
@@ -17,22 +19,24 @@ use crate::segment::Segment;
 use crate::time::{Duration, Instant};
 use crate::ts::{Continuity, PACKET_BYTES, Packet, Pid, PidSet, PsiTracker, SYNC_BYTE};
 
-/// A segment is closed before it would get larger than this, except for what a seam adds to its first one.
+/// What waits is published before it would get larger than this, except for what a seam adds to it.
 pub const SEGMENT_BYTES_MAX: usize = 64 << 10;
 /// How long a packet that may be an access point is held back for the decision.
 pub(crate) const CANDIDATE_WAIT: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(crate) struct Assembly {
-    /// How long the first byte of a segment waits for others.
+    /// How long the first byte waits for others.
     flush_interval: Duration,
     access: AccessDetector,
     psi: PsiTracker,
     continuity: Continuity,
     quality: Quality,
+    /// All that waits.
     buffer: BytesMut,
-    head: Head,
-    candidate: Option<Candidate>,
+    /// Where segments begin in it: at its first packet, and at access points.
+    heads: Vec<Head>,
+    candidate: Option<Head>,
     /// Nothing of this connection is published before its first access point.
     is_gated: bool,
     /// Something was published of an earlier connection.
@@ -41,20 +45,20 @@ pub(crate) struct Assembly {
     told: Option<PidSet>,
 }
 
-/// What is known about the first packet in the buffer.
-#[derive(Clone, Debug, Default)]
+/// What is known about the first packet of a segment.
+#[derive(Clone, Debug)]
 struct Head {
+    offset: usize,
     at: Instant,
     psi: Bytes,
     access: Option<AccessKind>,
     is_seam: bool,
 }
 
-#[derive(Debug)]
-struct Candidate {
-    offset: usize,
-    at: Instant,
-    psi: Bytes,
+impl Head {
+    fn new(offset: usize, at: Instant, psi: Bytes) -> Self {
+        Head { offset, at, psi, access: None, is_seam: false }
+    }
 }
 
 impl Assembly {
@@ -66,7 +70,7 @@ impl Assembly {
             continuity: Continuity::new(),
             quality: Quality::new(),
             buffer: BytesMut::new(),
-            head: Head::default(),
+            heads: Vec::new(),
             candidate: None,
             is_gated: true,
             has_published: false,
@@ -74,7 +78,7 @@ impl Assembly {
         }
     }
 
-    /// From now on the first byte of a segment waits for so long.
+    /// From now on the first byte waits for so long.
     pub(crate) fn set_flush_interval(&mut self, interval: Duration) {
         self.flush_interval = interval;
     }
@@ -97,7 +101,7 @@ impl Assembly {
         if self.is_gated {
             self.buffer.clear();
         }
-        self.cut(self.buffer.len(), Head::default(), publish);
+        self.flush(publish);
     }
 
     pub(crate) fn push(
@@ -108,7 +112,8 @@ impl Assembly {
     ) {
         let packet = Packet::new(bytes);
         if self.buffer.is_empty() {
-            self.head = Head { at: now, psi: self.psi.raw(), ..Head::default() };
+            self.heads.clear();
+            self.heads.push(Head::new(0, now, self.psi.raw()));
         }
         // Candidates begin a payload unit; one that carries a table must not be sent once more before itself.
         let psi = if packet.payload_unit_start() { self.psi.raw() } else { Bytes::new() };
@@ -120,10 +125,10 @@ impl Assembly {
             if self.is_gated {
                 self.buffer.clear();
             }
-            self.candidate = Some(Candidate { offset: self.buffer.len(), at: now, psi });
+            self.candidate = Some(Head::new(self.buffer.len(), now, psi));
         }
         match verdict.decision {
-            Decision::Access(kind) => self.start_at_candidate(kind, publish),
+            Decision::Access(kind) => self.start_at_candidate(kind),
             Decision::NotAccess => self.candidate = None,
             Decision::None | Decision::Pending => {}
         }
@@ -133,20 +138,18 @@ impl Assembly {
         }
         self.append(&packet);
         if self.buffer.len() + 2 * PACKET_BYTES > SEGMENT_BYTES_MAX {
-            match self.candidate.take() {
-                Some(candidate) if candidate.offset > 0 => self.cut_before(candidate, publish),
-                _ if self.is_gated => self.buffer.clear(),
-                _ => self.cut(self.buffer.len(), Head::default(), publish),
+            if self.is_gated {
+                self.candidate = None;
+                self.buffer.clear();
+            } else {
+                self.flush(publish);
             }
         }
     }
 
     pub(crate) fn flush_if_due(&mut self, now: Instant, publish: &mut impl FnMut(Segment)) {
         if self.poll_timeout().is_some_and(|due| due <= now) {
-            match self.candidate.take() {
-                Some(candidate) if candidate.offset > 0 => self.cut_before(candidate, publish),
-                _ => self.cut(self.buffer.len(), Head::default(), publish),
-            }
+            self.flush(publish);
         }
     }
 
@@ -155,7 +158,8 @@ impl Assembly {
             Some(candidate) if candidate.offset == 0 => self.flush_interval.max(CANDIDATE_WAIT),
             _ => self.flush_interval,
         };
-        (!self.is_gated && !self.buffer.is_empty()).then(|| self.head.at + wait)
+        let first = self.heads.first().filter(|_| !self.is_gated && !self.buffer.is_empty());
+        first.map(|head| head.at + wait)
     }
 
     /// Access points found so far.
@@ -168,11 +172,11 @@ impl Assembly {
         self.quality.counts()
     }
 
-    /// The candidate is an access point: what lies before it is published, and a segment starts with it.
-    fn start_at_candidate(&mut self, kind: AccessKind, publish: &mut impl FnMut(Segment)) {
+    /// The candidate is an access point: a segment starts with it.
+    fn start_at_candidate(&mut self, kind: AccessKind) {
         let Some(candidate) = self.candidate.take() else { return };
-        let head = Head { at: candidate.at, psi: candidate.psi, access: Some(kind), is_seam: false };
-        self.cut(candidate.offset, head, publish);
+        self.heads.retain(|head| head.offset < candidate.offset);
+        self.heads.push(Head { access: Some(kind), ..candidate });
         if self.is_gated {
             self.is_gated = false;
             if core::mem::replace(&mut self.has_published, true) {
@@ -182,11 +186,12 @@ impl Assembly {
         }
     }
 
-    /// Puts PSI and the marks of the discontinuity before the packets of the candidate.
+    /// Puts PSI and the marks of the discontinuity before the packets of the candidate, which are all that wait.
     fn write_seam(&mut self) {
         let since_candidate = self.buffer.split();
-        let psi = core::mem::take(&mut self.head.psi);
-        self.head.is_seam = true;
+        let Some(head) = self.heads.first_mut() else { return };
+        let psi = core::mem::take(&mut head.psi);
+        head.is_seam = true;
         for packet in Packet::all(&psi).chain(Packet::all(&since_candidate)) {
             self.append(&packet);
         }
@@ -205,20 +210,23 @@ impl Assembly {
         self.buffer.extend_from_slice(packet.bytes());
     }
 
-    fn cut_before(&mut self, candidate: Candidate, publish: &mut impl FnMut(Segment)) {
-        let head = Head { at: candidate.at, psi: candidate.psi.clone(), ..Head::default() };
-        self.cut(candidate.offset, head, publish);
-        self.candidate = Some(Candidate { offset: 0, ..candidate });
-    }
-
-    /// Publishes the first `length` bytes; `next` describes what is left.
-    fn cut(&mut self, length: usize, next: Head, publish: &mut impl FnMut(Segment)) {
-        let head = core::mem::replace(&mut self.head, next);
-        if length > 0 {
-            let data = self.buffer.split_to(length).freeze();
-            let Head { at, psi, access, is_seam: seam } = head;
-            publish(Segment { data, psi, access, seam, at });
+    /// Publishes all that waits, except for a candidate and what follows it.
+    fn flush(&mut self, publish: &mut impl FnMut(Segment)) {
+        let candidate = self.candidate.take().filter(|candidate| candidate.offset > 0);
+        let end = candidate.as_ref().map_or(self.buffer.len(), |candidate| candidate.offset);
+        let mut start = 0;
+        let mut heads = self.heads.drain(..).peekable();
+        while let Some(Head { at, psi, access, is_seam: seam, .. }) = heads.next() {
+            let next = heads.peek().map_or(end, |head| head.offset);
+            let data = self.buffer.split_to(next - start).freeze();
+            start = next;
+            if !data.is_empty() {
+                publish(Segment { data, psi, access, seam, at });
+            }
         }
+        drop(heads);
+        self.candidate = candidate.map(|candidate| Head { offset: 0, ..candidate });
+        self.heads.extend(self.candidate.clone());
     }
 }
 

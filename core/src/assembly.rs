@@ -34,6 +34,8 @@ pub(crate) struct Assembly {
     quality: Quality,
     /// All that waits.
     buffer: BytesMut,
+    /// When the first byte in it began to wait.
+    waits_since: Instant,
     /// Where segments begin in it: at its first packet, and at access points.
     heads: Vec<Head>,
     candidate: Option<Head>,
@@ -70,6 +72,7 @@ impl Assembly {
             continuity: Continuity::new(),
             quality: Quality::new(),
             buffer: BytesMut::new(),
+            waits_since: Instant::ORIGIN,
             heads: Vec::new(),
             candidate: None,
             is_gated: true,
@@ -114,6 +117,7 @@ impl Assembly {
         if self.buffer.is_empty() {
             self.heads.clear();
             self.heads.push(Head::new(0, now, self.psi.raw()));
+            self.waits_since = now;
         }
         // Candidates begin a payload unit; one that carries a table must not be sent once more before itself.
         let psi = if packet.payload_unit_start() { self.psi.raw() } else { Bytes::new() };
@@ -158,8 +162,12 @@ impl Assembly {
             Some(candidate) if candidate.offset == 0 => self.flush_interval.max(CANDIDATE_WAIT),
             _ => self.flush_interval,
         };
-        let first = self.heads.first().filter(|_| !self.is_gated && !self.buffer.is_empty());
-        first.map(|head| head.at + wait)
+        (!self.is_gated && !self.buffer.is_empty()).then(|| self.waits_since + wait)
+    }
+
+    /// What was pushed last had been there since then.
+    pub(crate) fn note_waited(&mut self, since: Instant) {
+        self.waits_since = self.waits_since.min(since);
     }
 
     /// Access points found so far.
@@ -226,7 +234,10 @@ impl Assembly {
         }
         drop(heads);
         self.candidate = candidate.map(|candidate| Head { offset: 0, ..candidate });
-        self.heads.extend(self.candidate.clone());
+        if let Some(candidate) = &self.candidate {
+            self.waits_since = candidate.at;
+            self.heads.push(candidate.clone());
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! When a source is read: how long it may be left alone between two reads.
 //!
-//! There are two reasons to leave it alone. *Nobody watches*: then several arrivals are taken with one read, and what
-//! waits meanwhile waits no longer than the flush interval. Or *the ring is about to lose what viewers still want*,
-//! because the source delivers faster than anything that is live; then the source waits for them. The second is
-//! bounded: however viewers behave, a source is never held below [`HELD_RATE_MIN`], which no live stream reaches.
+//! There are two reasons to leave it alone. *What it delivers would not be sent on at once*: then several arrivals are
+//! taken with one read, and their wait is a part of the flush interval. Or *the ring is about to lose what viewers
+//! still want*, because the source delivers faster than anything that is live; then the source waits for them. The
+//! second is bounded: however viewers behave, a source is never held below [`HELD_RATE_MIN`], which no live stream
+//! reaches.
 
+use crate::flush::flush_interval;
 use crate::ring::{RING_SEGMENTS_MAX, Ring};
 use crate::time::{Duration, Instant};
 use crate::ts::PACKET_BYTES;
@@ -25,7 +27,7 @@ pub const HOLD_MAX: Duration = Duration::from_millis(500);
 /// The rate of a source is measured over at least this long.
 const RATE_WINDOW: Duration = Duration::from_millis(200);
 /// The longest rest: arrival times, by which streams are judged, get no coarser.
-pub const REST_MAX: Duration = Duration::from_millis(20);
+pub const REST_MAX: Duration = Duration::from_millis(25);
 /// A rest shorter than this is not worth a timer.
 const REST_MIN: Duration = Duration::from_millis(4);
 /// Times that the flush interval is halved at most to find a rest.
@@ -53,13 +55,33 @@ pub enum Demand {
     Viewers {
         /// Its sequence number.
         wanted: Option<u64>,
+        /// What writing once to everybody costs; see [`Stream::set_flush_cost`](crate::Stream::set_flush_cost).
+        flush_cost: Duration,
     },
+}
+
+/// Why a source is left alone, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// It is read at certain moments, and this is its next turn.
+    Turn(Instant),
+    /// Viewers have to take something first, or this moment has to come.
+    Hold(Instant),
+}
+
+impl Pause {
+    /// The moment at which it ends.
+    pub fn until(self) -> Instant {
+        let (Pause::Turn(until) | Pause::Hold(until)) = self;
+        until
+    }
 }
 
 /// The rhythm in which one connection to a source is read.
 #[derive(Clone, Debug)]
 pub struct Intake {
     latency: Duration,
+    seed: u64,
     window_at: Option<Instant>,
     window_bytes: u64,
     /// Bytes per second, in the last window; `None` until there was one.
@@ -68,9 +90,10 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Of a connection that has delivered nothing; bytes may wait for `latency` to be sent together.
-    pub fn new(latency: Duration) -> Self {
-        Intake { latency, window_at: None, window_bytes: 0, rate: None, read_at: Instant::ORIGIN }
+    /// Of a connection that has delivered nothing; bytes may wait for `latency` to be sent together. `seed` decides
+    /// when a source that is watched has its turns, so that not all streams are sent at once.
+    pub fn new(latency: Duration, seed: u64) -> Self {
+        Intake { latency, seed, window_at: None, window_bytes: 0, rate: None, read_at: Instant::ORIGIN }
     }
 
     /// So many bytes were read.
@@ -96,21 +119,23 @@ impl Intake {
         }
     }
 
-    /// Until when the source is left alone, unless the demand changes before; `None`: it may be read.
-    pub fn rest(&self, now: Instant, ring: &Ring, demand: Demand, patience: Patience) -> Option<Instant> {
-        match (demand, patience) {
-            (Demand::Nobody, _) => self.pause(patience),
-            (Demand::Viewers { wanted: Some(wanted) }, Patience::Waits | Patience::Backlog) => {
-                held_until(ring, wanted)
-            }
-            (Demand::Viewers { .. }, _) => None,
-        }
-        .filter(|&until| until > now)
+    /// How the source is left alone, unless the demand changes before; `None`: it may be read.
+    pub fn rest(&self, now: Instant, ring: &Ring, demand: Demand, patience: Patience) -> Option<Pause> {
+        let is_ahead = |pause: &Pause| pause.until() > now;
+        let (wanted, flush_cost) = match (demand, patience) {
+            // Sources that nobody watches are read at the same moments: many of them cost one wake-up.
+            (Demand::Nobody, _) => return self.turn(patience, self.latency, 0).filter(is_ahead),
+            (Demand::Viewers { .. }, Patience::Buffered(_)) => return None,
+            (Demand::Viewers { wanted, flush_cost }, _) => (wanted, flush_cost),
+        };
+        let hold = wanted.and_then(|wanted| held_until(ring, wanted)).map(Pause::Hold).filter(is_ahead);
+        let turn = || self.turn(patience, flush_interval(self.latency, flush_cost), self.seed);
+        hold.or_else(|| turn().filter(is_ahead))
     }
 
-    /// When a source that nobody watches is read again. Sources with the same rhythm are read at the same moments,
-    /// so that many of them cost one wake-up.
-    fn pause(&self, patience: Patience) -> Option<Instant> {
+    /// The first turn after the last read: multiples of a halved `latency`, which is no longer than `interval`, and
+    /// something that follows from `seed`.
+    fn turn(&self, patience: Patience, interval: Duration, seed: u64) -> Option<Pause> {
         let room = match patience {
             Patience::Waits => REST_BYTES_MAX,
             // One read per rest would never catch up.
@@ -120,9 +145,12 @@ impl Intake {
         let rate = u128::from(self.rate?);
         let fits = |rest: Duration| rate * rest.as_nanos() / 1_000_000_000 <= room as u128;
         let mut rests = (0..REST_HALVINGS_MAX).map(|power| self.latency / (1 << power));
-        let rest = rests.find(|&rest| rest <= REST_MAX && fits(rest)).filter(|&rest| rest >= REST_MIN)?;
+        let longest = interval.min(REST_MAX);
+        let rest = rests.find(|&rest| rest <= longest && fits(rest)).filter(|&rest| rest >= REST_MIN)?;
         let step = u64::try_from(rest.as_nanos()).ok()?;
-        Some(Instant::from_nanos((self.read_at.as_nanos() / step).saturating_add(1).saturating_mul(step)))
+        let shift = seed % step;
+        let turns = (self.read_at.as_nanos() + (step - shift)) / step;
+        Some(Pause::Turn(Instant::from_nanos(turns.saturating_mul(step).saturating_add(shift))))
     }
 }
 

@@ -53,7 +53,7 @@ pub use assembly::SEGMENT_BYTES_MAX;
 pub use cause::{CloseCause, CloseKind};
 pub use event::StreamEvent;
 pub use framer::{Framer, FramerStats, PacketForm};
-pub use intake::{Demand, Intake, Patience};
+pub use intake::{Demand, Intake, Patience, Pause};
 pub use policy::{Join, Policy, Slow};
 pub use quality::QualityCounts;
 pub use ring::{Ring, RingLimits};

@@ -39,6 +39,8 @@ pub enum Input<'a> {
     Connected(ConnId),
     /// A connection delivered these bytes.
     Data(ConnId, &'a [u8]),
+    /// All that came on a connection has been delivered; the last of it may have waited since then to be read.
+    Waited(ConnId, Instant),
     /// A connection ended, or could not be opened.
     Closed(ConnId, CloseCause),
     /// The moment that [`Stream::poll_timeout`] named has come.
@@ -190,6 +192,8 @@ impl Stream {
             Input::Start => self.upstream.start(now, &mut self.outputs),
             Input::Connected(conn) => self.upstream.handle_connected(now, conn),
             Input::Data(conn, bytes) => self.handle_data(now, conn, bytes),
+            Input::Waited(conn, since) if self.assembled == Some(conn) => self.assembly.note_waited(since),
+            Input::Waited(..) => {}
             Input::Closed(conn, cause) => {
                 self.finish_framer(now, conn);
                 self.upstream.handle_closed(now, conn, cause, &mut self.outputs);

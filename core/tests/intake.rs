@@ -1,9 +1,11 @@
 //! When a source is read again: rests that nobody notices, and holds that nobody can abuse.
 
 use proptest::prelude::*;
-use restreamer_core::intake::{HELD_RATE_MIN, HOLD_MAX, REST_BYTES_MAX, is_rushed};
+use restreamer_core::intake::{HELD_RATE_MIN, HOLD_MAX, REST_BYTES_MAX, REST_MAX, is_rushed};
 use restreamer_core::testing::Reel;
-use restreamer_core::{Demand, Duration, Instant, Intake, Patience, Policy, Read, Ring, RingLimits, Viewer};
+use restreamer_core::{
+    Demand, Duration, Instant, Intake, Patience, Pause, Policy, Read, Ring, RingLimits, Viewer,
+};
 
 const LATENCY: Duration = Duration::from_millis(20);
 const PACKET: usize = 188;
@@ -17,7 +19,7 @@ fn millis(millis: u64) -> Instant {
 /// An intake that has read a source of `rate` bytes per second for two seconds, once per millisecond; the last read
 /// was at 2 s.
 fn intake_of(rate: usize) -> Intake {
-    let mut intake = Intake::new(LATENCY);
+    let mut intake = Intake::new(LATENCY, 0);
     (0..=2_000).for_each(|ms| intake.handle_read(millis(ms), rate / 1_000));
     intake
 }
@@ -25,8 +27,14 @@ fn intake_of(rate: usize) -> Intake {
 /// How long a source of `rate` bytes per second rests, in milliseconds, when nobody watches.
 fn rest_of(rate: usize, patience: Patience) -> Option<u128> {
     let ring = Ring::new(RingLimits::default());
-    let until = intake_of(rate).rest(millis(2_000), &ring, Demand::Nobody, patience);
-    until.map(|until| until.saturating_since(millis(2_000)).as_millis())
+    let pause = intake_of(rate).rest(millis(2_000), &ring, Demand::Nobody, patience)?;
+    assert!(matches!(pause, Pause::Turn(_)));
+    Some(pause.until().saturating_since(millis(2_000)).as_millis())
+}
+
+/// Somebody watches; writing to all of them costs so much.
+fn watched(flush_cost: Duration) -> Demand {
+    Demand::Viewers { wanted: None, flush_cost }
 }
 
 #[test]
@@ -48,12 +56,12 @@ fn nobodys_source_rests_for_the_flush_interval_or_less_if_much_would_pile_up() {
 fn a_rest_is_a_part_of_the_flush_interval_and_neither_too_short_nor_too_long() {
     let ring = Ring::new(RingLimits::default());
     for (interval, rests) in [(0, false), (3, false), (4, true), (20, true), (50, true), (1_000, true)] {
-        let mut intake = Intake::new(Duration::from_millis(interval));
+        let mut intake = Intake::new(Duration::from_millis(interval), 0);
         (0..=20).for_each(|ms| intake.handle_read(millis(ms * 100), 50_000));
-        let until = intake.rest(millis(2_000), &ring, Demand::Nobody, Patience::Waits);
-        let found = until.map(|until| until.saturating_since(millis(2_000)));
+        let pause = intake.rest(millis(2_000), &ring, Demand::Nobody, Patience::Waits);
+        let found = pause.map(|pause| pause.until().saturating_since(millis(2_000)));
         assert_eq!(found.is_some(), rests, "flushes every {interval} ms");
-        assert!(found.is_none_or(|found| found <= Duration::from_millis(20)), "flushes every {interval} ms");
+        assert!(found.is_none_or(|found| found <= REST_MAX), "flushes every {interval} ms");
     }
 }
 
@@ -68,7 +76,7 @@ fn datagrams_never_fill_more_than_a_part_of_the_kernels_buffer_during_a_rest() {
 
 #[test]
 fn a_source_whose_rate_is_not_known_yet_does_not_rest() {
-    let (mut intake, ring) = (Intake::new(LATENCY), Ring::new(RingLimits::default()));
+    let (mut intake, ring) = (Intake::new(LATENCY, 0), Ring::new(RingLimits::default()));
     for ms in 0..200 {
         let rest = intake.rest(millis(ms), &ring, Demand::Nobody, Patience::Waits);
         assert_eq!(rest, None, "after {ms} ms");
@@ -77,13 +85,14 @@ fn a_source_whose_rate_is_not_known_yet_does_not_rest() {
 }
 
 #[test]
-fn sources_of_one_rhythm_are_read_at_the_same_moments() {
+fn sources_of_one_rhythm_are_read_at_the_same_moments_while_nobody_watches() {
     let ring = Ring::new(RingLimits::default());
     for nanos in [2_000_000_000, 2_000_000_001, 2_013_456_789, 2_019_999_999] {
         let mut intake = intake_of(500_000);
         let now = Instant::from_nanos(nanos);
         intake.handle_read(now, 100);
-        assert_eq!(intake.rest(now, &ring, Demand::Nobody, Patience::Waits), Some(millis(2_020)));
+        let turn = Some(Pause::Turn(millis(2_020)));
+        assert_eq!(intake.rest(now, &ring, Demand::Nobody, Patience::Waits), turn);
     }
 }
 
@@ -108,17 +117,44 @@ fn no_hold_is_as_long_as_a_read_timeout() {
     while ring.first() == 0 {
         ring.push(reel.segment(millis(1), SEGMENT_PACKETS as u64, false));
     }
-    let demand = Demand::Viewers { wanted: Some(ring.first()) };
-    let until = intake_of(500_000).rest(millis(2), &ring, demand, Patience::Waits);
-    assert_eq!(until, Some(millis(1) + HOLD_MAX));
+    let demand = Demand::Viewers { wanted: Some(ring.first()), flush_cost: Duration::ZERO };
+    let pause = intake_of(500_000).rest(millis(2), &ring, demand, Patience::Waits);
+    assert_eq!(pause, Some(Pause::Hold(millis(1) + HOLD_MAX)));
     const { assert!(HOLD_MAX.as_millis() < 1_000) };
 }
 
 #[test]
-fn a_viewer_ends_the_rest() {
+fn a_watched_source_rests_for_a_flush_interval_or_a_part_of_it() {
+    let ring = Ring::new(RingLimits::default());
+    for (flush_cost_us, rest_ms) in [(0, 5), (51, 10), (101, 20), (5_000, 20)] {
+        let demand = watched(Duration::from_micros(flush_cost_us));
+        let pause = intake_of(500_000).rest(millis(2_000), &ring, demand, Patience::Waits);
+        assert_eq!(pause, Some(Pause::Turn(millis(2_000 + rest_ms))), "a flush costs {flush_cost_us} µs");
+    }
+}
+
+#[test]
+fn watched_datagrams_and_pipes_do_not_rest() {
     let (intake, ring) = (intake_of(500_000), Ring::new(RingLimits::default()));
-    let watched = Demand::Viewers { wanted: None };
-    assert_eq!(intake.rest(millis(2_000), &ring, watched, Patience::Waits), None);
+    for patience in [Patience::Buffered(1 << 20), Patience::Backlog] {
+        assert_eq!(intake.rest(millis(2_000), &ring, watched(Duration::MAX), patience), None);
+    }
+}
+
+#[test]
+fn streams_that_are_watched_have_their_turns_at_moments_of_their_own() {
+    let ring = Ring::new(RingLimits::default());
+    let turn = |seed: u64, flush_cost: Duration| {
+        let mut intake = Intake::new(LATENCY, seed);
+        (0..=20).for_each(|ms| intake.handle_read(millis(ms * 100), 5_000));
+        let pause = intake.rest(millis(2_000), &ring, watched(flush_cost), Patience::Waits);
+        pause.unwrap().until().saturating_since(millis(2_000)).as_micros()
+    };
+    let rare: Vec<_> = (0..5).map(|seed| turn(seed * 7_000_000, Duration::MAX)).collect();
+    assert_eq!(rare, [20_000, 7_000, 14_000, 1_000, 8_000]);
+    // The same moments, and others between them.
+    let often: Vec<_> = (0..5).map(|seed| turn(seed * 7_000_000, Duration::ZERO)).collect();
+    assert_eq!(often, [5_000, 2_000, 4_000, 1_000, 3_000]);
 }
 
 /// A source without a pace of its own, a small ring, and viewers who read at some rate.
@@ -144,7 +180,7 @@ impl Stage {
         Stage {
             reel: Reel::new(),
             ring: Ring::new(limits),
-            intake: Intake::new(LATENCY),
+            intake: Intake::new(LATENCY, 0),
             now: Instant::ORIGIN,
             viewers: viewers.collect(),
         }
@@ -186,7 +222,7 @@ impl Stage {
         let wanted = self.viewers.iter().filter_map(|player| player.viewer.wanted());
         let wanted = wanted.filter(|&wanted| wanted >= self.ring.first()).min();
         let wanted = wanted.filter(|_| is_rushed(&self.ring));
-        let demand = Demand::Viewers { wanted };
+        let demand = Demand::Viewers { wanted, flush_cost: Duration::ZERO };
         self.intake.rest(self.now, &self.ring, demand, Patience::Waits).is_some()
     }
 

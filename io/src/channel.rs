@@ -118,6 +118,7 @@ struct Core {
     observe: Arc<Observe>,
     id: StreamId,
     latency: Duration,
+    seed: u64,
 }
 
 struct Inner {
@@ -133,7 +134,16 @@ struct Tap {
     source: usize,
     intake: Intake,
     rest: Arc<Rest>,
+    turn: Option<Turn>,
     core: Arc<Core>,
+}
+
+/// A turn of a source that rests.
+#[derive(Clone, Copy)]
+struct Turn {
+    at: Instant,
+    /// What is read in it has come since then.
+    since: Instant,
 }
 
 impl Sink for Tap {
@@ -147,15 +157,24 @@ impl Sink for Tap {
     }
 
     async fn ready(&mut self, patience: Patience) {
+        if patience == Patience::Backlog {
+            // A turn goes on for as long as something is left.
+            self.core.published.rest(self.core.clock, &self.intake, patience).await;
+            return;
+        }
+        let turn = self.turn.filter(|_| self.rest.is_resting());
+        let now = match turn {
+            Some(turn) => self.core.handle(Input::Waited(self.conn, turn.since)),
+            None => self.core.clock.now(),
+        };
         if patience == Patience::Waits {
             // A turn may have read less than one piece of chunked coding or TLS.
-            self.intake.handle_read(self.core.clock.now(), 0);
+            self.intake.handle_read(now, 0);
         }
-        let is_resting = self.core.published.rest(self.core.clock, &self.intake, patience).await;
-        // A turn goes on for as long as something is left.
-        if patience != Patience::Backlog {
-            self.rest.begin_turn(is_resting);
-        }
+        let since = turn.map_or(now, |turn| turn.at);
+        let at = self.core.published.rest(self.core.clock, &self.intake, patience).await;
+        self.turn = at.map(|at| Turn { at, since });
+        self.rest.begin_turn(at.is_some());
     }
 
     fn is_drained(&self) -> bool {
@@ -191,6 +210,7 @@ impl Core {
             observe: channel.observe,
             id: channel.id,
             latency: channel.config.latency,
+            seed: channel.seed,
         }
     }
 
@@ -268,8 +288,8 @@ impl Core {
                 Output::Connect { conn, source } => {
                     let (rest, sources) = (Arc::<Rest>::default(), Arc::clone(sources));
                     let net = RestingNet::new(net.clone(), Arc::clone(&rest));
-                    let intake = Intake::new(self.latency);
-                    let mut tap = Tap { conn, source, intake, rest, core: Arc::clone(self) };
+                    let intake = Intake::new(self.latency, self.seed);
+                    let mut tap = Tap { conn, source, intake, rest, turn: None, core: Arc::clone(self) };
                     let connection = async move { ingest::run(&net, &sources[source], &mut tap).await };
                     connections.push((conn, Box::pin(connection)));
                 }

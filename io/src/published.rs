@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use restreamer_core::{Availability, Demand, Duration, Instant, Intake, Patience, Ring, RingLimits, Segment};
+use restreamer_core::{
+    Availability, Demand, Duration, Instant, Intake, Patience, Pause, Ring, RingLimits, Segment,
+};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -109,34 +111,33 @@ impl Published {
 
     /// The same of the busiest reader; `None` when nobody watches.
     pub(crate) fn flush_cost(&self) -> Option<Duration> {
-        let readers = self.lock_readers();
-        let costs = readers.iter().map(|reader| reader.flush_cost.load(Ordering::Relaxed));
-        costs.max().map(Duration::from_nanos)
+        busiest(&self.lock_readers())
     }
 
-    /// Waits for as long as the source is to be left alone; answers whether it rests like this between all reads.
-    pub(crate) async fn rest(&self, clock: Clock, intake: &Intake, patience: Patience) -> bool {
-        let mut is_resting = false;
+    /// Waits for as long as the source is to be left alone; answers the moment of its turn, if it waited for one.
+    pub(crate) async fn rest(&self, clock: Clock, intake: &Intake, patience: Patience) -> Option<Instant> {
+        let mut turn = None;
         loop {
             // Hears what is told from here on, also before it is waited for.
             let news = self.source_bell.notified();
             let first = self.read_ring().first();
             let demand = self.demand(first);
-            let until = intake.rest(clock.now(), &self.read_ring(), demand, patience);
-            let Some(until) = until else { return is_resting };
-            is_resting = demand == Demand::Nobody;
-            let _ = tokio::time::timeout_at(clock.at(until), news).await;
+            let now = clock.now();
+            let pause = intake.rest(now, &self.read_ring(), demand, patience);
+            // A turn may come sooner than it was expected.
+            let Some(pause) = pause else { return turn.map(|at| now.min(at)) };
+            turn = if let Pause::Turn(at) = pause { Some(at) } else { None };
+            let _ = tokio::time::timeout_at(clock.at(pause.until()), news).await;
         }
     }
 
     fn demand(&self, first: u64) -> Demand {
         let readers = self.lock_readers();
-        if readers.is_empty() {
-            return Demand::Nobody;
-        }
+        let Some(flush_cost) = busiest(&readers) else { return Demand::Nobody };
         // What is evicted is wanted in vain.
         let wanted = readers.iter().map(|reader| reader.wanted.load(Ordering::Acquire));
-        Demand::Viewers { wanted: wanted.filter(|&wanted| wanted != NOTHING && wanted >= first).min() }
+        let wanted = wanted.filter(|&wanted| wanted != NOTHING && wanted >= first).min();
+        Demand::Viewers { wanted, flush_cost }
     }
 
     /// Appends a segment; answers the bytes that the ring holds now. Readers hear of it with
@@ -178,13 +179,19 @@ impl Published {
     }
 }
 
+/// What a flush costs the busiest of them.
+fn busiest(readers: &[Arc<Reader>]) -> Option<Duration> {
+    let costs = readers.iter().map(|reader| reader.flush_cost.load(Ordering::Relaxed));
+    costs.max().map(Duration::from_nanos)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// A stream that nobody watches, and the rhythm of its source: half a megabyte per second, read a moment ago.
     fn idle(clock: Clock) -> (Published, Intake) {
-        let mut intake = Intake::new(Duration::from_millis(20));
+        let mut intake = Intake::new(Duration::from_millis(20), 2_000_000);
         let ago = |reads: u32| clock.now() - Duration::from_millis(100) * reads;
         (0..=10).rev().for_each(|reads| intake.handle_read(ago(reads), 50_000));
         (Published::new(RingLimits::default()), intake)
@@ -195,25 +202,25 @@ mod tests {
         let clock = Clock::start();
         tokio::time::advance(Duration::from_secs(1)).await;
         let (published, intake) = idle(clock);
-        assert!(published.rest(clock, &intake, Patience::Waits).await, "it rests between all reads");
-        assert_eq!(clock.now(), Instant::from_millis(1_020));
+        let turn = Instant::from_millis(1_020);
+        assert_eq!(published.rest(clock, &intake, Patience::Waits).await, Some(turn));
+        assert_eq!(clock.now(), turn);
+        assert_eq!(published.rest(clock, &intake, Patience::Waits).await, None, "it is its turn");
 
         let (published, intake) = idle(clock);
         let viewer = async {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(3)).await;
             published.subscribe(Arc::default())
         };
-        let (_, reader) = tokio::join!(published.rest(clock, &intake, Patience::Waits), viewer);
-        assert_eq!(clock.now(), Instant::from_millis(1_025));
-        assert!(!published.rest(clock, &intake, Patience::Waits).await, "somebody watches");
-        published.unsubscribe(&reader);
-        assert!(published.rest(clock, &intake, Patience::Waits).await);
+        let (turn, _) = tokio::join!(published.rest(clock, &intake, Patience::Waits), viewer);
+        assert_eq!(clock.now(), Instant::from_millis(1_023));
+        assert_eq!(turn, Some(clock.now()), "the turn of 1,022 ms has come already");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_source_waits_for_a_viewer_who_keeps_up_until_he_has_taken_something() {
         let clock = Clock::start();
-        let (published, intake) = (Published::new(RingLimits::default()), Intake::new(Duration::ZERO));
+        let (published, intake) = (Published::new(RingLimits::default()), Intake::new(Duration::ZERO, 0));
         let (quick, lapped) = (published.subscribe(Arc::default()), published.subscribe(Arc::default()));
         let data = bytes::Bytes::from(vec![0; 340 * 188]);
         let segment = || Segment {

@@ -166,6 +166,7 @@ impl Channel {
     fn data(&mut self, conn: usize, pieces: &[Piece], at_once: bool) {
         let Some(id) = self.open(conn) else { return };
         let mut chunk = Vec::new();
+        let since = self.conns.get(&id).map_or(self.now, |conn| conn.last_packet);
         for (index, &piece) in pieces.iter().enumerate() {
             let is_used = self.used == Some(id);
             let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.is_open) else { return };
@@ -184,6 +185,9 @@ impl Channel {
             }
             self.say(Input::Data(id, &chunk));
             chunk.clear();
+        }
+        if at_once {
+            self.say(Input::Waited(id, since));
         }
     }
 

@@ -15,7 +15,7 @@ mod listeners;
 mod logs;
 mod notifications;
 mod players;
+mod rests;
 mod secrets;
 mod sources;
 mod startup;
-mod unwatched;

@@ -42,14 +42,15 @@ impl Rest {
         self.set_found(Found::Nothing);
     }
 
+    /// Whether the reader has waited for its turn, and has not been woken since because it found nothing.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.is_resting.load(Ordering::Relaxed)
+    }
+
     /// Whether the socket has given all that had come. Then a reader that rests is woken by nothing: it has to wait
     /// for its next turn.
     pub(crate) fn is_drained(&self) -> bool {
         self.has_found(Found::Everything)
-    }
-
-    fn is_resting(&self) -> bool {
-        self.is_resting.load(Ordering::Relaxed)
     }
 
     fn has_found(&self, found: Found) -> bool {
@@ -170,6 +171,7 @@ impl<N: Net> AsyncRead for RestingStream<N> {
                 Err(error) => return Poll::Ready(Err(error)),
             }
             // Nothing has come during a whole rest: the next byte is to wake us.
+            this.rest.is_resting.store(false, Ordering::Relaxed);
             this.set_quiet(false);
         }
         let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
@@ -342,6 +344,7 @@ mod tests {
             });
             sent.unwrap();
             assert_eq!(got, word);
+            assert!(!rest.is_resting(), "it came when it came, and not with a turn");
         }
         rest.begin_turn(true);
         let (got, ()) = tokio::join!(read(&mut stream, 100), async {

@@ -1,4 +1,4 @@
-//! Streams that nobody watches: their sources are read now and then, and nothing is left behind.
+//! Sources that are read now and then: nothing is left behind.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -16,11 +16,18 @@ const BURSTS: usize = 25;
 const PIECES: [usize; 2] = [PACKET_BYTES, 64 * 1024];
 const BYTES: usize = BURSTS * (PIECES[0] + PIECES[1]);
 
-/// Sends a stream in bursts through `write`, and then nothing more.
+/// All that a source sends.
+fn stream() -> Vec<u8> {
+    let mut bytes =
+        SyntheticStream::new(StreamSpec::new(1, 4_000_000)).take_bytes(BYTES.div_ceil(PACKET_BYTES));
+    bytes.truncate(BYTES);
+    bytes
+}
+
+/// Sends the stream in bursts through `write`, and then nothing more.
 fn send(mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-    let mut stream = SyntheticStream::new(StreamSpec::new(1, 4_000_000));
-    let bytes = stream.take_bytes(BYTES.div_ceil(PACKET_BYTES));
-    let mut rest = &bytes[..BYTES];
+    let bytes = stream();
+    let mut rest = &bytes[..];
     for size in PIECES.repeat(BURSTS) {
         let (piece, later) = rest.split_at(size);
         write(piece)?;
@@ -45,7 +52,16 @@ fn send_chunked(mut peer: &TcpStream) -> io::Result<()> {
 }
 
 #[test]
-fn every_byte_of_a_source_is_taken_over_every_kind_of_connection() {
+fn every_byte_of_a_source_is_taken_over_every_kind_of_connection_while_nobody_watches() {
+    take_all(false);
+}
+
+#[test]
+fn every_byte_of_a_source_is_taken_over_every_kind_of_connection_and_sent_on_to_those_who_watch() {
+    take_all(true);
+}
+
+fn take_all(is_watched: bool) {
     let tcp = Origin::raw(|mut peer| send(|piece| peer.write_all(piece)).unwrap());
     let http = Origin::http(|mut peer, _| {
         peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n").unwrap();
@@ -53,13 +69,24 @@ fn every_byte_of_a_source_is_taken_over_every_kind_of_connection() {
     });
     let chunked = Origin::http(|peer, _| send_chunked(&peer).unwrap());
     let remotes = [format!("tcp://{}", tcp.address()), http.url("/plain"), chunked.url("/chunked")];
-    let streams = remotes.iter().enumerate().map(
-        |(number, remote)| json!({ "type": "stream", "serve": format!("/{number}.ts"), "remote": remote }),
-    );
+    let path = |number: usize| format!("/{number}.ts");
+    let streams = remotes
+        .iter()
+        .enumerate()
+        .map(|(number, remote)| json!({ "type": "stream", "serve": path(number), "remote": remote }));
     let server = Server::start(json!({ "resources": streams.collect::<Vec<_>>() }));
+    let viewers: Vec<_> =
+        (0..remotes.len()).filter(|_| is_watched).map(|number| server.view(&path(number))).collect();
     for remote in &remotes {
         kit::wait_until(&format!("all of {remote} has been taken"), || {
             server.metric("streaming_bytes_received", remote) as usize == BYTES
+        });
+    }
+    let stream = stream();
+    let last = stream.chunks_exact(PACKET_BYTES).next_back().unwrap();
+    for (remote, viewer) in remotes.iter().zip(&viewers) {
+        kit::wait_until(&format!("the viewer of {remote} has the last packet"), || {
+            viewer.recording().bytes().ends_with(last)
         });
     }
 }

@@ -385,3 +385,103 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
+    use restreamer_core::testing::{Mark, StreamSpec, SyntheticStream};
+    use restreamer_core::ts::Packet;
+    use restreamer_core::{Order, RingLimits, UpstreamConfig};
+    use tokio::io::AsyncWriteExt;
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::ingest::SourceOptions;
+    use crate::ingest::testing::OneServer;
+
+    const LATENCY: Duration = Duration::from_millis(50);
+
+    fn channel(published: &Arc<Published>, clock: Clock) -> Channel {
+        let url = "tcp://h:1";
+        Channel {
+            id: StreamId(0),
+            sources: Arc::new([Source::parse(url, &SourceOptions::default()).unwrap()]),
+            config: StreamConfig {
+                upstream: UpstreamConfig {
+                    sources: 1,
+                    order: Order::Priority,
+                    reconnect: None,
+                    read_timeout: None,
+                },
+                grace: Duration::ZERO,
+                latency: LATENCY,
+            },
+            seed: 7_654_321,
+            published: Arc::clone(published),
+            observe: Observe::new([("/s.ts", [url])]),
+            clock,
+        }
+    }
+
+    /// The clock is the test's, and timers are as coarse as they always are.
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_to_be_read_is_sent_on_with_a_turn_when_its_interval_ends() {
+        let (net, mut server) = OneServer::new();
+        let clock = Clock::start();
+        let published = Arc::new(Published::new(RingLimits::default()));
+        let bell = Arc::new(Notify::new());
+        let reader = published.subscribe(Arc::clone(&bell));
+        published.set_flush_cost(&reader, LATENCY);
+        let shutdown = CancellationToken::new();
+        let (_operator, orders) = mpsc::channel(1);
+        let running = channel(&published, clock).run(net, orders, shutdown.clone());
+
+        let under_way = RefCell::new(VecDeque::new());
+        let source = async {
+            let mut stream = SyntheticStream::new(StreamSpec::new(1, 4_000_000));
+            let mut next = stream.next_packet();
+            for ms in 0..3_000 {
+                tokio::time::sleep_until(clock.at(Instant::from_millis(ms))).await;
+                let now = clock.now();
+                while next.at <= now {
+                    server.write_all(&next.bytes).await.unwrap();
+                    under_way.borrow_mut().extend(Mark::read(&next.bytes).map(|mark| (mark.sequence, now)));
+                    next = stream.next_packet();
+                }
+            }
+            shutdown.cancel();
+        };
+
+        let (mut flushes, mut longest) = (0, Duration::ZERO);
+        let watching = async {
+            let mut ring = published.new_copy();
+            while !shutdown.is_cancelled() {
+                bell.notified().await;
+                let (known, now) = (ring.next(), clock.now());
+                published.catch_up(&mut ring);
+                if now < Instant::from_millis(1_000) {
+                    // The rate is not known yet.
+                    under_way.borrow_mut().clear();
+                    continue;
+                }
+                flushes += u32::from(ring.next() > known);
+                for segment in (known..ring.next()).filter_map(|number| ring.get(number)) {
+                    let marks = Packet::all(&segment.data).filter_map(|packet| Mark::read(packet.bytes()));
+                    for mark in marks {
+                        let mut under_way = under_way.borrow_mut();
+                        while let Some((_, at)) =
+                            under_way.pop_front_if(|(sequence, _)| *sequence <= mark.sequence)
+                        {
+                            longest = longest.max(now.saturating_since(at));
+                        }
+                    }
+                }
+            }
+        };
+        tokio::join!(running, source, watching);
+        assert!((39..=41).contains(&flushes), "{flushes} flushes in two seconds");
+        assert!(longest <= LATENCY + Duration::from_millis(2), "{longest:?}");
+    }
+}

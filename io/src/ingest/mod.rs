@@ -30,6 +30,8 @@ use crate::client::{Proxies, Tls};
 use crate::net::Net;
 use crate::url::{self, UrlError};
 
+#[cfg(test)]
+pub(crate) use self::resting::testing;
 pub(crate) use self::resting::{Rest, RestingNet};
 pub use crate::url::UrlError as SourceError;
 

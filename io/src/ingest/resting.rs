@@ -171,16 +171,14 @@ impl<N: Net> AsyncRead for RestingStream<N> {
                 Err(error) => return Poll::Ready(Err(error)),
             }
             // Nothing has come during a whole rest: the next byte is to wake us.
-            this.rest.is_resting.store(false, Ordering::Relaxed);
             this.set_quiet(false);
         }
         let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
         match polled {
             Poll::Ready(_) => this.note_read(room - buffer.remaining(), room, N::READS_ALL),
-            Poll::Pending if this.rest.has_found(Found::Something) && has_budget_remaining() => {
-                this.rest.set_found(Found::Everything);
-            }
-            Poll::Pending => {}
+            Poll::Pending if !has_budget_remaining() => {}
+            Poll::Pending if this.rest.has_found(Found::Something) => this.rest.set_found(Found::Everything),
+            Poll::Pending => this.rest.is_resting.store(false, Ordering::Relaxed),
         }
         polled
     }
@@ -201,7 +199,7 @@ impl<N: Net> AsyncWrite for RestingStream<N> {
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub(crate) mod testing {
     use std::future::Future;
     use std::sync::Mutex;
     use std::time::Duration;
@@ -215,7 +213,7 @@ pub(super) mod testing {
 
     /// A network with one connection, to a server within the test.
     #[derive(Clone)]
-    pub(in crate::ingest) struct OneServer(Arc<Mutex<Option<DuplexStream>>>);
+    pub(crate) struct OneServer(Arc<Mutex<Option<DuplexStream>>>);
 
     /// A reader that lets the server go on whenever nothing is left to read.
     pub(in crate::ingest) struct Rester {
@@ -228,12 +226,19 @@ pub(super) mod testing {
         pub(in crate::ingest) at_rests: Vec<usize>,
     }
 
+    impl OneServer {
+        /// With the server's end of the connection.
+        pub(crate) fn new() -> (OneServer, DuplexStream) {
+            let (server, client) = duplex(1 << 20);
+            (OneServer(Arc::new(Mutex::new(Some(client)))), server)
+        }
+    }
+
     impl Rester {
         /// With the network that it reads from, and the server's end of the connection.
         pub(in crate::ingest) fn new(is_resting: bool) -> (RestingNet<OneServer>, Rester, DuplexStream) {
-            let (server, client) = duplex(1 << 20);
+            let (net, server) = OneServer::new();
             let rest = Arc::new(Rest::default());
-            let net = OneServer(Arc::new(Mutex::new(Some(client))));
             let net = RestingNet::new(net, Arc::clone(&rest));
             let rester = Rester { rest, is_resting, go_on: Arc::default(), bytes: 0, at_rests: Vec::new() };
             (net, rester, server)

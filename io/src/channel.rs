@@ -471,9 +471,9 @@ mod tests {
                     let marks = Packet::all(&segment.data).filter_map(|packet| Mark::read(packet.bytes()));
                     for mark in marks {
                         let mut under_way = under_way.borrow_mut();
-                        while let Some((_, at)) =
-                            under_way.pop_front_if(|(sequence, _)| *sequence <= mark.sequence)
-                        {
+                        let is_here = |(sequence, _): &&(u64, Instant)| *sequence <= mark.sequence;
+                        while let Some(&(_, at)) = under_way.front().filter(is_here) {
+                            under_way.pop_front();
                             longest = longest.max(now.saturating_since(at));
                         }
                     }

@@ -219,8 +219,7 @@ pub(crate) struct LoadArguments {
     /// Milliseconds between two writes of the source; 0: as fast as the server takes it
     #[arg(long, default_value_t = 5)]
     pub(crate) step: u64,
-    /// Streams of the server, each fed by a connection of its own; viewers watch the first one. With
-    /// `--viewers 0` the others are measured alone
+    /// Streams of the server, each fed by a connection of its own; viewers are spread evenly over them
     #[arg(long, default_value_t = 1)]
     pub(crate) streams: usize,
     /// The server's send buffer for each viewer (`sendbuffer`), bytes; 0: automatic

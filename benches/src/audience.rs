@@ -96,7 +96,7 @@ pub struct AudienceReport {
 /// The viewers.
 pub struct Audience {
     options: AudienceOptions,
-    target: Target,
+    targets: Vec<Target>,
     epoll: Epoll,
     scratch: Scratch,
     seats: Vec<Option<Viewer>>,
@@ -130,12 +130,12 @@ struct Window {
 }
 
 impl Audience {
-    /// Viewers of `target`, none of whom has come yet.
-    pub fn new(target: Target, options: AudienceOptions) -> io::Result<Audience> {
+    /// Viewers of `targets`, evenly spread over them, none of whom has come yet.
+    pub fn new(targets: Vec<Target>, options: AudienceOptions) -> io::Result<Audience> {
         let now = machine::now();
         let sweep = if options.sweep.is_zero() { SLOW_SWEEP } else { options.sweep };
         Ok(Audience {
-            target,
+            targets,
             epoll: Epoll::new()?,
             scratch: Scratch::default(),
             seats: Vec::with_capacity(options.viewers),
@@ -334,7 +334,7 @@ impl Audience {
             _ => None,
         };
         let seat = self.free.pop().unwrap_or(self.seats.len());
-        let entered = Viewer::connect(&self.target, kind, buffer, now).and_then(|viewer| {
+        let entered = Viewer::connect(target_of(seat, &self.targets), kind, buffer, now).and_then(|viewer| {
             self.epoll.add(viewer.socket(), seat as u64, Interest::Writable)?;
             Ok(viewer)
         });
@@ -359,7 +359,7 @@ impl Audience {
         let Some(viewer) = self.seats[seat].as_mut() else { return };
         if viewer.is_connecting() {
             let interest = if viewer.kind == Kind::Stuck { Interest::HangUp } else { Interest::Readable };
-            let result = viewer.connected(&self.target).and_then(|()| {
+            let result = viewer.connected(target_of(seat, &self.targets)).and_then(|()| {
                 let changed = self.epoll.change(viewer.socket(), seat as u64, interest);
                 changed.map_err(|error| error.to_string())
             });
@@ -478,6 +478,11 @@ fn nth(start: Instant, count: u64, per_second: u32) -> Instant {
     }
 }
 
+/// What is watched from this seat.
+fn target_of(seat: usize, targets: &[Target]) -> &Target {
+    &targets[seat % targets.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -505,7 +510,7 @@ mod tests {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut server = Broadcast::listen(address, Greeting::Http).unwrap();
         let target = Target::http(server.address().unwrap(), "/");
-        let mut audience = Audience::new(target, options).unwrap();
+        let mut audience = Audience::new(vec![target], options).unwrap();
         let mut stream = LoopedStream::new(2_000_000);
         while !done(&audience) {
             server.publish(|chunk| stream.take(machine::now(), 20, chunk));
@@ -543,7 +548,7 @@ mod tests {
         guests.guests_per_second = 1000;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut server = Broadcast::listen(address, Greeting::Http).unwrap();
-        let mut audience = Audience::new(Target::http(server.address().unwrap(), "/"), guests).unwrap();
+        let mut audience = Audience::new(vec![Target::http(server.address().unwrap(), "/")], guests).unwrap();
         let mut stream = LoopedStream::new(2_000_000);
         audience.open_window();
         while audience.report().first_access.count < 5 {
@@ -569,7 +574,7 @@ mod tests {
         let guests = AudienceOptions { guests_per_second: 1000, ..options() };
         let (mut audience, mut server) = play(guests, Audience::everybody_is_in);
         let (target, _socket) = refused();
-        audience.target = target;
+        audience.targets = vec![target];
         audience.open_window();
         while audience.report().guests_ended.values().sum::<u64>() < 20 {
             let turn = machine::now() + Duration::from_millis(1);
@@ -584,7 +589,7 @@ mod tests {
     #[test]
     fn where_nobody_gets_a_byte_the_most_frequent_reason_is_named() {
         let (target, _socket) = refused();
-        let mut audience = Audience::new(target, options()).unwrap();
+        let mut audience = Audience::new(vec![target], options()).unwrap();
         while !audience.everybody_is_in() {
             audience.run_until(machine::now() + Duration::from_millis(1)).unwrap();
         }
@@ -596,10 +601,24 @@ mod tests {
     }
 
     #[test]
+    fn viewers_are_spread_evenly_over_the_streams() {
+        let streams: Vec<_> = (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+        let targets = streams.iter().map(|stream| Target::http(stream.local_addr().unwrap(), "/")).collect();
+        let mut audience = Audience::new(targets, options()).unwrap();
+        while audience.waiting() < 12 {
+            audience.run_until(machine::now() + Duration::from_millis(1)).unwrap();
+        }
+        for stream in &streams {
+            stream.set_nonblocking(true).unwrap();
+            assert_eq!(stream.incoming().map_while(Result::ok).count(), 4);
+        }
+    }
+
+    #[test]
     fn those_who_got_no_byte_wait_and_do_not_stream() {
         let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let target = Target::http(silent.local_addr().unwrap(), "/");
-        let mut audience = Audience::new(target, options()).unwrap();
+        let mut audience = Audience::new(vec![target], options()).unwrap();
         while audience.waiting() < 12 {
             audience.run_until(machine::now() + Duration::from_millis(1)).unwrap();
         }

@@ -77,7 +77,7 @@ fn execute_viewers(arguments: &ViewersArguments) -> io::Result<()> {
     let options = arguments.audience.options(arguments.viewers);
     let progress = Progress::new(!arguments.output.quiet);
     let joined = machine::now() + options.joining();
-    let mut audience = Audience::new(arguments.url.clone(), options)?;
+    let mut audience = Audience::new(vec![arguments.url.clone()], options)?;
     while !audience.everybody_is_in() && machine::now() < joined {
         audience.run_until(machine::now() + BEAT)?;
         progress.show(&format!("{} viewers, {} still wait", audience.streaming(), audience.waiting()));

@@ -120,7 +120,7 @@ fn play(
     thread::sleep(Duration::from_secs(scenario.warm_up_s));
     program.assert_alive()?;
     let before = Sample::take(program.pid())?;
-    let mut audience = Audience::new(program.target.clone(), scenario.audience())?;
+    let mut audience = Audience::new(scenario.targets(&program.target), scenario.audience())?;
     wait_for_everybody(&mut audience, scenario, &mut program, &progress)?;
     let settled = machine::now() + Duration::from_secs(scenario.settle_s);
     audience.run_until(settled)?;

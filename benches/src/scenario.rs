@@ -1,5 +1,6 @@
 //! What is played to a server in one run.
 
+use std::iter;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use restreamer_core::time::Duration;
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::audience::AudienceOptions;
 use crate::source::{Outlet, Pace, SourceOptions};
+use crate::target::Target;
 
 /// Where several streams receive the same datagrams; it stays on the loopback interface.
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 76, 68);
@@ -43,7 +45,7 @@ pub struct Scenario {
     pub transport: Transport,
     /// Milliseconds between two writes of the source; 0: no pace at all, as fast as the server takes it.
     pub step_ms: u64,
-    /// Streams of the server, each with a connection of its own to the source; the viewers watch the first one.
+    /// Streams of the server, each with a connection of its own to the source; the viewers are spread over them.
     pub streams: usize,
     /// Seconds between the first byte and the first viewer: the memory that viewers need is counted from here, so
     /// a server's ring should be full by then.
@@ -136,6 +138,12 @@ impl Scenario {
             0 => "/s.ts".to_owned(),
             other => format!("/s{other}.ts"),
         }
+    }
+
+    /// All streams of a server, of which `first` is the first.
+    pub fn targets(&self, first: &Target) -> Vec<Target> {
+        let others = (1..self.streams).map(|stream| Target::http(first.address, &Scenario::path(stream)));
+        iter::once(first.clone()).chain(others).collect()
     }
 
     /// Whether the streams receive the same datagrams, from a multicast group.

@@ -183,10 +183,12 @@ impl Assembly {
     /// The candidate is an access point: a segment starts with it.
     fn start_at_candidate(&mut self, kind: AccessKind) {
         let Some(candidate) = self.candidate.take() else { return };
+        let at = candidate.at;
         self.heads.retain(|head| head.offset < candidate.offset);
         self.heads.push(Head { access: Some(kind), ..candidate });
         if self.is_gated {
             self.is_gated = false;
+            self.waits_since = at;
             if core::mem::replace(&mut self.has_published, true) {
                 self.told = Some(PidSet::new());
                 self.write_seam();

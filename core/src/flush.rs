@@ -14,7 +14,7 @@ pub const FLUSH_COST_PART: u32 = 100;
 pub const FLUSH_HALVINGS_MAX: u32 = 2;
 
 /// The interval between flushes when bytes may wait for `latency` and writing to everybody once costs `cost`, on the
-/// busiest of those who write. Only halves of halves: sources are read at moments that every such interval hits.
+/// busiest of those who write. It is `latency` halved so many times, and therefore a multiple of the time between two turns of a source that rests.
 pub fn flush_interval(latency: Duration, cost: Duration) -> Duration {
     let mut intervals = (0..=FLUSH_HALVINGS_MAX).rev().map(|halvings| latency / (1 << halvings));
     intervals.find(|&interval| interval >= cost.saturating_mul(FLUSH_COST_PART)).unwrap_or(latency)

@@ -87,13 +87,42 @@ pub struct Intake {
     /// Bytes per second, in the last window; `None` until there was one.
     rate: Option<u64>,
     read_at: Instant,
+    /// The moment of the present turn, if the source rested until then.
+    turn: Option<Instant>,
+    /// When all that had come was taken; what is read next has come since then.
+    drained_at: Instant,
 }
 
 impl Intake {
     /// Of a connection that has delivered nothing; bytes may wait for `latency` to be sent together. `seed` decides
     /// when a source that is watched has its turns, so that not all streams are sent at once.
     pub fn new(latency: Duration, seed: u64) -> Self {
-        Intake { latency, seed, window_at: None, window_bytes: 0, rate: None, read_at: Instant::ORIGIN }
+        Intake {
+            latency,
+            seed,
+            window_at: None,
+            window_bytes: 0,
+            rate: None,
+            read_at: Instant::ORIGIN,
+            turn: None,
+            drained_at: Instant::ORIGIN,
+        }
+    }
+
+    /// The source has rested until its turn at this moment, or did not rest.
+    pub fn begin_turn(&mut self, turn: Option<Instant>) {
+        self.turn = turn;
+    }
+
+    /// All that had come has been taken. `is_turn`: at its turn, and not because the source woke its reader. Then
+    /// what was read may have waited since the turn before, which is answered.
+    pub fn handle_drained(&mut self, now: Instant, is_turn: bool) -> Option<Instant> {
+        // A turn may have read less than one piece of chunked coding or TLS.
+        self.handle_read(now, 0);
+        let turn = self.turn.take().filter(|_| is_turn);
+        // Moments of turns and not of reads, which are late: or else what has waited for an interval would miss the turn.
+        let drained_at = core::mem::replace(&mut self.drained_at, turn.unwrap_or(now));
+        turn.map(|_| drained_at)
     }
 
     /// So many bytes were read.

@@ -2,7 +2,8 @@
 //! ETSI TR 101 290 §5.2.1 and §5.2.2.
 //!
 //! Times are arrival times, as the report has it: a source that delivers in bursts shows up in the repetition
-//! counters. Not here: 1.1 and 1.2, which [`FramerStats`](crate::framer::FramerStats) counts; 2.4 PCR_accuracy,
+//! counters. They are known to [`REST_MAX`], as sources are read in turns: an interval is too long when it was so
+//! for certain. Not here: 1.1 and 1.2, which [`FramerStats`](crate::framer::FramerStats) counts; 2.4 PCR_accuracy,
 //! which needs a constant delay on the way here; and the CRC of tables other than PAT, PMT and CAT, which are passed
 //! on unread.
 
@@ -11,6 +12,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::intake::REST_MAX;
 use crate::time::Instant;
 use crate::ts::continuity::Verdict;
 use crate::ts::psi::{PsiChange, Section, SectionAssembler, SectionError};
@@ -337,7 +339,7 @@ impl Interval {
 
     /// It did not come: one error, and a new interval, when it should have.
     fn note_missing(&mut self, now: Instant) -> u64 {
-        let late = now.saturating_since(self.since) > self.max;
+        let late = now.saturating_since(self.since) > self.max + REST_MAX;
         if late {
             self.since = now;
         }

@@ -39,7 +39,8 @@ pub enum Input<'a> {
     Connected(ConnId),
     /// A connection delivered these bytes.
     Data(ConnId, &'a [u8]),
-    /// All that came on a connection has been delivered; the last of it may have waited since then to be read.
+    /// All that came on a connection has been delivered; what was delivered last may have waited to be read since
+    /// then. See [`Intake::handle_drained`](crate::Intake::handle_drained).
     Waited(ConnId, Instant),
     /// A connection ended, or could not be opened.
     Closed(ConnId, CloseCause),
@@ -192,13 +193,19 @@ impl Stream {
             Input::Start => self.upstream.start(now, &mut self.outputs),
             Input::Connected(conn) => self.upstream.handle_connected(now, conn),
             Input::Data(conn, bytes) => self.handle_data(now, conn, bytes),
-            Input::Waited(conn, since) if self.assembled == Some(conn) => self.assembly.note_waited(since),
+            Input::Waited(conn, since) if self.assembled == Some(conn) => {
+                self.assembly.note_waited(since);
+                self.flush_if_due(now);
+            }
             Input::Waited(..) => {}
             Input::Closed(conn, cause) => {
                 self.finish_framer(now, conn);
                 self.upstream.handle_closed(now, conn, cause, &mut self.outputs);
             }
-            Input::Timeout => self.upstream.handle_timeout(now, &mut self.outputs),
+            Input::Timeout => {
+                self.flush_if_due(now);
+                self.upstream.handle_timeout(now, &mut self.outputs);
+            }
             Input::Operator(operator) => self.operator = operator,
             Input::Stop => {
                 if let Some(conn) = self.assembled {
@@ -211,7 +218,6 @@ impl Stream {
             self.assembled = None;
             self.assembly.end_connection(&mut publish_to(&mut self.outputs, &mut self.stats));
         }
-        self.assembly.flush_if_due(now, &mut publish_to(&mut self.outputs, &mut self.stats));
         for (number, source) in self.stats.sources.iter_mut().enumerate() {
             source.is_connected = self.upstream.is_flowing_from(number);
         }
@@ -237,7 +243,7 @@ impl Stream {
         output
     }
 
-    /// When [`Input::Timeout`] is due; changes only in [`Stream::handle`].
+    /// When [`Input::Timeout`] is due, which may be at once; changes only in [`Stream::handle`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let timeouts = [self.assembly.poll_timeout(), self.upstream.poll_timeout(), self.grace_ends_at()];
         timeouts.into_iter().flatten().min()
@@ -285,6 +291,11 @@ impl Stream {
             self.outputs.push_back(Output::Event(StreamEvent::Connected { source }));
         }
         self.upstream.check_garbage(now, conn, &mut self.outputs);
+    }
+
+    /// Not with every piece of data: what is read together is sent together.
+    fn flush_if_due(&mut self, now: Instant) {
+        self.assembly.flush_if_due(now, &mut publish_to(&mut self.outputs, &mut self.stats));
     }
 
     fn finish_framer(&mut self, now: Instant, conn: ConnId) {

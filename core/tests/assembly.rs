@@ -133,6 +133,32 @@ fn a_candidate_is_not_waited_for_longer_than_200_ms() {
 }
 
 #[test]
+fn a_candidate_that_fills_a_whole_segment_before_the_first_access_point_is_dropped() {
+    let mut feed = Feed::new();
+    feed.send(&[&[Pat, Pmt, Unknown][..], &[Audio; 400], &[RestOfKey, Rest]].concat());
+    feed.wait(300);
+    assert!(feed.segments().is_empty());
+    let first = feed.number;
+    feed.send(&[Key, Rest]);
+    feed.wait(20);
+    assert_eq!(access(feed.segments()), [(vec![first, first + 1], INDICATOR)]);
+}
+
+#[test]
+fn the_first_access_point_waits_for_others_whatever_came_before_it() {
+    let mut feed = Feed::new();
+    feed.send(&[Pat, Pmt, Unknown]);
+    feed.wait(300);
+    let first = feed.number;
+    feed.send(&[Key]);
+    feed.wait(10);
+    feed.send(&[Rest; 3]);
+    feed.wait(20);
+    assert_eq!(feed.segments().len(), 1);
+    assert_eq!(numbers(&feed.segments()[0])[0], first);
+}
+
+#[test]
 fn a_full_segment_is_cut_before_its_candidate() {
     let mut feed = Feed::flowing();
     let first = feed.number;

@@ -87,8 +87,10 @@ fn a_source_whose_rate_is_not_known_yet_does_not_rest() {
 #[test]
 fn sources_of_one_rhythm_are_read_at_the_same_moments_while_nobody_watches() {
     let ring = Ring::new(RingLimits::default());
-    for nanos in [2_000_000_000, 2_000_000_001, 2_013_456_789, 2_019_999_999] {
-        let mut intake = intake_of(500_000);
+    for (seed, nanos) in [2_000_000_000, 2_000_000_001, 2_013_456_789, 2_019_999_999].into_iter().enumerate()
+    {
+        let mut intake = Intake::new(LATENCY, seed as u64 * 1_234_567);
+        (0..=20).for_each(|ms| intake.handle_read(millis(ms * 100), 50_000));
         let now = Instant::from_nanos(nanos);
         intake.handle_read(now, 100);
         let turn = Some(Pause::Turn(millis(2_020)));

@@ -48,6 +48,28 @@ fn no_byte_waits_longer_than_the_flush_interval() {
 }
 
 #[test]
+fn bytes_that_waited_to_be_read_do_not_wait_for_an_interval_more() {
+    let mut channel = Channel::new(config());
+    let mut source = synthetic(1);
+    channel.play(&mut source, 2_000);
+    channel.close(CloseKind::Ended);
+    channel.wait(Duration::from_secs(10));
+    channel.play(&mut source, 2_000);
+    channel.wait(Duration::from_millis(100));
+    let (before, read_at) = (channel.segments.len(), channel.now);
+    let ago = |millis: u64| Instant::from_nanos(read_at.as_nanos() - millis * 1_000_000);
+    channel.data(&source.take_bytes(3));
+    channel.say(Input::Waited(channel.connects[0].0, ago(50)));
+    channel.say(Input::Waited(channel.last_conn(), ago(19)));
+    assert_eq!(channel.segments.len(), before, "19 ms, and another connection");
+    channel.wait(Duration::from_millis(1));
+    assert_eq!(channel.segments.len(), before + 1);
+    channel.data(&source.take_bytes(3));
+    channel.say(Input::Waited(channel.last_conn(), ago(20)));
+    assert_eq!(channel.segments.len(), before + 2, "at once");
+}
+
+#[test]
 fn bytes_wait_shorter_where_a_flush_costs_little() {
     for (cost, waits_ms) in [(Some(0), 5), (Some(100), 10), (Some(9_000), 20), (None, 20)] {
         let mut channel = Channel::new(config());

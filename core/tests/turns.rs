@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 use channel::{Channel, config, synthetic};
 use restreamer_core::testing::Mark;
 use restreamer_core::ts::Packet;
-use restreamer_core::{Demand, Duration, Input, Instant, Intake, Patience, Ring, RingLimits, StreamConfig};
+use restreamer_core::{
+    Demand, Duration, Input, Instant, Intake, Patience, Pause, Ring, RingLimits, StreamConfig,
+};
 
 const STEP: Duration = Duration::from_micros(100);
 /// Timers are so coarse, and late by a part of that.
@@ -21,6 +23,9 @@ struct Outcome {
     /// Of any packet, from its arrival until it was published.
     longest_wait: Duration,
 }
+
+/// As much is handed on at once of what was read: chunked coding and TLS give pieces.
+const PIECE: usize = 4_000;
 
 /// When a timer for `due` goes off.
 fn rings(due: Instant) -> Instant {
@@ -37,8 +42,7 @@ fn run(latency: Duration, flush_cost: Duration, seed: u64) -> Outcome {
     let (start, mut next) = (source.next_at(), source.next_packet());
     let mut waiting = VecDeque::new();
     let mut arrivals = VecDeque::new();
-    // The moment of the next turn, and that of the one before it.
-    let (mut turn, mut since) = (None, None);
+    let mut turn = None;
     let mut outcome = Outcome::default();
     while channel.now < Instant::from_millis(11_000) {
         channel.now += STEP;
@@ -53,15 +57,15 @@ fn run(latency: Duration, flush_cost: Duration, seed: u64) -> Outcome {
         if turn.is_none_or(|turn| rings(turn) <= channel.now) && !waiting.is_empty() {
             outcome.reads += 1;
             let bytes = waiting.split_off(0);
-            intake.handle_read(channel.now, bytes.len());
-            channel.say(Input::Data(conn, &Vec::from(bytes)));
-            if let Some(since) = since {
+            for piece in Vec::from(bytes).chunks(PIECE) {
+                channel.say(Input::Data(conn, piece));
+                intake.handle_read(channel.now, piece.len());
+            }
+            if let Some(since) = intake.handle_drained(channel.now, true) {
                 channel.say(Input::Waited(conn, since));
             }
-            since = turn.or(Some(channel.now));
-            let pause = intake.rest(channel.now, &ring, demand, Patience::Waits);
-            turn = pause.map(|pause| pause.until());
-            since = since.filter(|_| turn.is_some());
+            turn = intake.rest(channel.now, &ring, demand, Patience::Waits).map(Pause::until);
+            intake.begin_turn(turn);
         }
         if channel.stream.poll_timeout().is_some_and(|due| rings(due) <= channel.now) {
             channel.say(Input::Timeout);

@@ -45,7 +45,7 @@ pub struct Channel {
 type Connection = Pin<Box<dyn Future<Output = CloseCause> + Send>>;
 
 impl Channel {
-    /// Runs until `shutdown`, then publishes what is left and closes the connections.
+    /// Runs until `shutdown`, then publishes what has been read and closes the connections.
     pub async fn run<N: Net>(
         self,
         net: N,
@@ -99,11 +99,14 @@ fn poll_operator(core: &Core, operator: &mut mpsc::Receiver<Operator>, cx: &mut 
 
 /// Answers whether a timeout was due.
 fn poll_timer(core: &Core, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> bool {
-    let Some(due) = core.lock().stream.poll_timeout().map(|due| core.clock.at(due)) else { return false };
-    if timer.deadline() != due {
-        timer.as_mut().reset(due);
-    }
-    let is_due = timer.poll(cx).is_ready();
+    let Some(due) = core.lock().stream.poll_timeout() else { return false };
+    let is_due = due <= core.clock.now() || {
+        let due = core.clock.at(due);
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        timer.poll(cx).is_ready()
+    };
     if is_due {
         core.handle(Input::Timeout);
     }
@@ -134,16 +137,7 @@ struct Tap {
     source: usize,
     intake: Intake,
     rest: Arc<Rest>,
-    turn: Option<Turn>,
     core: Arc<Core>,
-}
-
-/// A turn of a source that rests.
-#[derive(Clone, Copy)]
-struct Turn {
-    at: Instant,
-    /// What is read in it has come since then.
-    since: Instant,
 }
 
 impl Sink for Tap {
@@ -157,24 +151,17 @@ impl Sink for Tap {
     }
 
     async fn ready(&mut self, patience: Patience) {
-        if patience == Patience::Backlog {
-            // A turn goes on for as long as something is left.
-            self.core.published.rest(self.core.clock, &self.intake, patience).await;
-            return;
+        if patience == Patience::Waits
+            && let Some(since) = self.intake.handle_drained(self.core.clock.now(), self.rest.is_resting())
+        {
+            self.core.handle(Input::Waited(self.conn, since));
         }
-        let turn = self.turn.filter(|_| self.rest.is_resting());
-        let now = match turn {
-            Some(turn) => self.core.handle(Input::Waited(self.conn, turn.since)),
-            None => self.core.clock.now(),
-        };
-        if patience == Patience::Waits {
-            // A turn may have read less than one piece of chunked coding or TLS.
-            self.intake.handle_read(now, 0);
+        let turn = self.core.published.rest(self.core.clock, &self.intake, patience).await;
+        // A turn goes on for as long as something is left.
+        if patience != Patience::Backlog {
+            self.intake.begin_turn(turn);
+            self.rest.begin_turn(turn.is_some());
         }
-        let since = turn.map_or(now, |turn| turn.at);
-        let at = self.core.published.rest(self.core.clock, &self.intake, patience).await;
-        self.turn = at.map(|at| Turn { at, since });
-        self.rest.begin_turn(at.is_some());
     }
 
     fn is_drained(&self) -> bool {
@@ -289,7 +276,7 @@ impl Core {
                     let (rest, sources) = (Arc::<Rest>::default(), Arc::clone(sources));
                     let net = RestingNet::new(net.clone(), Arc::clone(&rest));
                     let intake = Intake::new(self.latency, self.seed);
-                    let mut tap = Tap { conn, source, intake, rest, turn: None, core: Arc::clone(self) };
+                    let mut tap = Tap { conn, source, intake, rest, core: Arc::clone(self) };
                     let connection = async move { ingest::run(&net, &sources[source], &mut tap).await };
                     connections.push((conn, Box::pin(connection)));
                 }

@@ -72,9 +72,9 @@ pub trait Net: Clone + Send + Sync + 'static {
     const READS_ALL: bool = false;
 
     /// Takes bytes that `stream` has received, without asking the runtime whether there are any: `WouldBlock` when
-    /// there are none, and where nothing can be taken like that.
+    /// there are none, `Unsupported` where nothing can be taken like that.
     fn receive(&self, _stream: &Self::Stream, _buffer: &mut ReadBuf<'_>) -> io::Result<()> {
-        Err(io::ErrorKind::WouldBlock.into())
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Has `stream` wake its reader only when so many bytes wait, or its end has come, where there is a kernel.

@@ -167,10 +167,16 @@ impl<N: Net> AsyncRead for RestingStream<N> {
                     this.note_read(room - buffer.remaining(), room, true);
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if this.rest.has_found(Found::Something) {
+                        this.rest.set_found(Found::Everything);
+                        return Poll::Pending;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            // Nothing has come during a whole rest: the next byte is to wake us.
+            // Perhaps nothing has come during a whole rest: then the next byte is to wake us.
             this.set_quiet(false);
         }
         let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
@@ -375,6 +381,13 @@ mod tests {
         assert!(early.is_err(), "read before its turn");
         rest.begin_turn(true);
         assert_eq!(read(&mut stream, 3).await, b"ef");
+
+        rest.begin_turn(true);
+        source.write_all(b"ghi").unwrap();
+        assert_eq!(read(&mut stream, 3).await, b"ghi");
+        let more = tokio::time::timeout(Duration::from_millis(1), stream.read(&mut buffer)).await;
+        assert!(more.is_err() && rest.is_drained() && rest.is_resting(), "exactly all is a turn as well");
+        assert!(stream.is_quiet);
     }
 
     #[tokio::test]

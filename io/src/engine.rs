@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::Channel;
 use crate::clock::Clock;
-use crate::fanout::{FanOuts, ViewerConfig};
+use crate::fanout::{FanOuts, Outlet, ViewerConfig};
 use crate::net::{ListenOptions, Net, TokioNet};
 use crate::observe::Observe;
 use crate::registry::Registry;
@@ -136,14 +136,8 @@ impl Engine {
             .registry
             .ids()
             .map(|stream| (self.registry.plan(stream).viewers, Arc::clone(self.registry.published(stream))));
-        let tuning = net.clone();
-        let tune = move |socket: &Socket<N::Stream>, viewers: &ViewerConfig| {
-            if let (Some(transport), Some(bytes)) = (socket.transport(), viewers.send_buffer) {
-                // What cannot be set stays as the kernel has it: not worth losing the viewer.
-                let _ = tuning.set_send_buffer(transport, bytes);
-            }
-        };
-        let fan_outs = FanOuts::new(streams, &self.observe, self.clock, shutdown.clone(), tune);
+        let fan_outs =
+            FanOuts::new(streams, &self.observe, self.clock, shutdown.clone(), Sockets(net.clone()));
         for listener in listeners {
             let (service, fan_outs) = (Arc::clone(&self.service), Arc::clone(&fan_outs));
             tasks.spawn(serve(net.clone(), listener, service, fan_outs, shutdown.clone()));
@@ -172,6 +166,25 @@ impl Engine {
             published: Arc::clone(self.registry.published(stream)),
             observe: Arc::clone(&self.observe),
             clock: self.clock,
+        }
+    }
+}
+
+/// The viewers' sockets of a network.
+struct Sockets<N>(N);
+
+impl<N: Net> Outlet<Socket<N::Stream>> for Sockets<N> {
+    fn tune(&self, socket: &Socket<N::Stream>, viewers: &ViewerConfig) {
+        if let (Some(transport), Some(bytes)) = (socket.transport(), viewers.send_buffer) {
+            // What cannot be set stays as the kernel has it: not worth losing the viewer.
+            let _ = self.0.set_send_buffer(transport, bytes);
+        }
+    }
+
+    fn send(&self, socket: &Socket<N::Stream>, bytes: &[u8]) -> io::Result<usize> {
+        match socket {
+            Socket::Plain(stream) => self.0.send(stream, bytes),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! vectored write, advance. A viewer whose socket is full leaves the sweep until its socket wakes it; nothing is
 //! queued for it, so everything unsent is still the drop policy's to drop.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,15 +41,21 @@ pub struct ViewerConfig {
     pub send_buffer: Option<usize>,
 }
 
-/// Sets up the socket of a new viewer.
-type Tune<S> = Box<dyn Fn(&S, &ViewerConfig) + Send + Sync>;
+/// What can be done with a viewer's socket beside reading and writing.
+pub trait Outlet<S>: Send + Sync {
+    /// Sets up the socket of a new viewer.
+    fn tune(&self, socket: &S, config: &ViewerConfig);
+
+    /// Sends what the socket has room for without asking the runtime first, as most sockets have room most of the
+    /// time. Fails where that cannot be done, and where there is none.
+    fn send(&self, socket: &S, bytes: &[u8]) -> io::Result<usize>;
+}
 
 /// The fan-outs of one runtime.
 pub struct FanOuts<S> {
     streams: Vec<Arc<Shared<S>>>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
-    tune: Tune<S>,
 }
 
 /// What a fan-out task shares with those who call on it.
@@ -56,6 +63,7 @@ struct Shared<S> {
     id: StreamId,
     config: ViewerConfig,
     published: Arc<Published>,
+    outlet: Arc<dyn Outlet<S>>,
     observe: Arc<Observe>,
     clock: Clock,
     /// Wakes the task, whatever for.
@@ -113,8 +121,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
         observe: &Arc<Observe>,
         clock: Clock,
         shutdown: CancellationToken,
-        tune: impl Fn(&S, &ViewerConfig) + Send + Sync + 'static,
+        outlet: impl Outlet<S> + 'static,
     ) -> Arc<Self> {
+        let outlet: Arc<dyn Outlet<S>> = Arc::new(outlet);
         let load = Arc::<Load>::default();
         let streams = (0..).map(StreamId).zip(streams).map(|(id, (config, published))| {
             let bell = Arc::new(Notify::new());
@@ -122,6 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
                 id,
                 config,
                 published,
+                outlet: Arc::clone(&outlet),
                 observe: Arc::clone(observe),
                 clock,
                 bell: Arc::clone(&bell),
@@ -130,12 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
                 load: Arc::clone(&load),
             })
         });
-        Arc::new(FanOuts {
-            streams: streams.collect(),
-            shutdown,
-            tasks: TaskTracker::new(),
-            tune: Box::new(tune),
-        })
+        Arc::new(FanOuts { streams: streams.collect(), shutdown, tasks: TaskTracker::new() })
     }
 
     /// Waits until the last viewer is gone; to be called after the shutdown.
@@ -148,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handover<S> for FanOuts<S> {
     fn take(&self, stream: StreamId, viewer: NewViewer<S>) {
         let shared = &self.streams[stream.0 as usize];
-        (self.tune)(&viewer.io, &shared.config);
+        shared.outlet.tune(&viewer.io, &shared.config);
         let mut inbox = shared.lock_inbox();
         inbox.arrivals.push(viewer);
         if inbox.is_running {
@@ -197,6 +202,15 @@ struct Delay {
     lag_ns: u64,
     /// When it is looked at again.
     due: Instant,
+}
+
+/// What a player needs when it is looked at.
+pub(crate) struct Visit<'a, S> {
+    pub(crate) now: Instant,
+    pub(crate) ring: &'a Ring,
+    pub(crate) policy: &'a Policy,
+    pub(crate) outlet: &'a dyn Outlet<S>,
+    pub(crate) tally: &'a mut Tally,
 }
 
 /// What one round did, added to the shared counters at its end.
@@ -336,12 +350,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
         key: usize,
         now: Instant,
         wants: impl FnOnce(&Player<S>) -> bool,
-        look: impl FnOnce(&mut Player<S>, Instant, &Ring, &Policy, &mut Tally) -> Progress,
+        look: impl FnOnce(&mut Player<S>, &mut Visit<'_, S>) -> Progress,
     ) {
         // A signal may outlive its viewer, and even the task that served him.
         let player = self.players.get_mut(key).and_then(Option::as_mut);
         let Some(player) = player.filter(|player| wants(player)) else { return };
-        match look(player, now, &self.ring, &self.shared.config.policy, &mut self.tally) {
+        let mut visit = Visit {
+            now,
+            ring: &self.ring,
+            policy: &self.shared.config.policy,
+            outlet: &*self.shared.outlet,
+            tally: &mut self.tally,
+        };
+        match look(player, &mut visit) {
             Progress::CaughtUp | Progress::More => {}
             Progress::Blocked => {
                 let due = player.stalls_at(self.shared.config.stall_timeout);
@@ -453,7 +474,7 @@ mod tests {
     use restreamer_core::stall::ENDING_TIME_MAX;
     use restreamer_core::testing::Reel;
     use restreamer_core::{AdmissionLimits, Join, RingLimits};
-    use std::io::{self, IoSlice};
+    use std::io::IoSlice;
     use std::pin::Pin;
     use std::sync::atomic::AtomicUsize;
     use std::task::{Context, Poll};
@@ -462,6 +483,15 @@ mod tests {
     /// A socket that takes so many bytes more, and never says anything.
     struct Socket {
         room: Arc<AtomicUsize>,
+    }
+
+    impl Socket {
+        fn take(&self, bytes: usize) -> usize {
+            let room = self.room.load(Ordering::Relaxed);
+            let taken = bytes.min(room);
+            self.room.store(room - taken, Ordering::Relaxed);
+            taken
+        }
     }
 
     impl AsyncRead for Socket {
@@ -480,9 +510,7 @@ mod tests {
             _: &mut Context<'_>,
             slices: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
-            let room = self.room.load(Ordering::Relaxed);
-            let taken = slices.iter().map(|slice| slice.len()).sum::<usize>().min(room);
-            self.room.store(room - taken, Ordering::Relaxed);
+            let taken = self.take(slices.iter().map(|slice| slice.len()).sum());
             if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
         }
 
@@ -495,19 +523,40 @@ mod tests {
         }
     }
 
-    /// The task of one stream, with so many viewers, who join live.
-    fn task_with(viewers: usize) -> FanOut<Socket> {
-        task_with_sockets(viewers, &Arc::new(AtomicUsize::new(usize::MAX)))
+    /// What the sockets answer to who does not ask first.
+    #[derive(Clone, Copy)]
+    enum Unasked {
+        Send,
+        Fail(io::ErrorKind),
     }
 
-    fn task_with_sockets(viewers: usize, room: &Arc<AtomicUsize>) -> FanOut<Socket> {
+    impl Outlet<Socket> for Unasked {
+        fn tune(&self, _: &Socket, _: &ViewerConfig) {}
+
+        fn send(&self, socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+            match *self {
+                Unasked::Send if socket.room.load(Ordering::Relaxed) == 0 => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                Unasked::Send => Ok(socket.take(bytes.len())),
+                Unasked::Fail(kind) => Err(kind.into()),
+            }
+        }
+    }
+
+    /// The task of one stream, with so many viewers, who join live.
+    fn task_with(viewers: usize) -> FanOut<Socket> {
+        task_with_sockets(viewers, &Arc::new(AtomicUsize::new(usize::MAX)), Unasked::Send)
+    }
+
+    fn task_with_sockets(viewers: usize, room: &Arc<AtomicUsize>, unasked: Unasked) -> FanOut<Socket> {
         let observe = Observe::new([("/s.ts", ["tcp://source:1"])]);
         let gate = Gate::new(AdmissionLimits::default(), Arc::clone(&observe), Box::new(|_| ()));
         let policy = Policy { join: Join::Live, ..Policy::default() };
         let config = ViewerConfig { policy, stall_timeout: None, send_buffer: None };
         let streams = [(config, Arc::new(Published::new(RingLimits::default())))];
         let (clock, shutdown) = (Clock::start(), CancellationToken::new());
-        let fan_outs = FanOuts::new(streams, &observe, clock, shutdown, |_, _| ());
+        let fan_outs = FanOuts::new(streams, &observe, clock, shutdown, unasked);
         let task = FanOut::new(Arc::clone(&fan_outs.streams[0]));
         task.shared.published.set_availability(Availability::Live);
         let viewer = || NewViewer {
@@ -557,10 +606,45 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_socket_gets_all_that_it_has_room_for_however_it_answers() {
+        for unasked in [Unasked::Send, Unasked::Fail(io::ErrorKind::Unsupported)] {
+            let room = Arc::new(AtomicUsize::new(usize::MAX));
+            let (mut task, mut reel) = (task_with_sockets(1, &room, unasked), Reel::new());
+            task.round(&mut Vec::new(), false);
+            let observe = Arc::clone(&task.shared.observe);
+            let counters = observe.stream(StreamId(0));
+            let joined_with = counters.bytes_sent.now();
+            room.store(5 * PACKET_BYTES + 1, Ordering::Relaxed);
+            task.shared.published.push(reel.segment(Instant::ORIGIN, 10, false));
+            task.round(&mut Vec::new(), false);
+            assert_eq!(counters.bytes_sent.now() - joined_with, 5 * PACKET_BYTES as u64 + 1);
+            assert!(task.players[0].as_ref().unwrap().is_blocked());
+            room.store(usize::MAX, Ordering::Relaxed);
+            task.shared.ready.push(0);
+            task.round(&mut Vec::new(), false);
+            assert_eq!(counters.bytes_sent.now() - joined_with, 10 * PACKET_BYTES as u64);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_fails_ends_its_response_with_the_reason() {
+        let room = Arc::new(AtomicUsize::new(usize::MAX));
+        for (kind, reason) in [
+            (io::ErrorKind::ConnectionReset, EndReason::ClientLeft),
+            (io::ErrorKind::TimedOut, EndReason::ClientLost),
+        ] {
+            let mut task = task_with_sockets(1, &room, Unasked::Fail(kind));
+            task.shared.published.push(Reel::new().segment(Instant::ORIGIN, 10, false));
+            task.round(&mut Vec::new(), false);
+            assert_eq!(task.shared.counters().ended(reason).now(), 1, "{kind}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_gauges_say_how_far_viewers_are_behind() {
         let room = Arc::new(AtomicUsize::new(usize::MAX));
-        let (mut task, mut reel) = (task_with_sockets(3, &room), Reel::new());
+        let (mut task, mut reel) = (task_with_sockets(3, &room, Unasked::Send), Reel::new());
         let mut publish = |task: &mut FanOut<Socket>, ms| {
             task.shared.published.push(reel.segment(Instant::from_millis(ms), 10, false));
             task.round(&mut Vec::new(), false);
@@ -587,7 +671,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_viewer_has_time_for_the_rest_of_his_packet_when_the_process_ends() {
         let room = Arc::new(AtomicUsize::new(usize::MAX));
-        let (mut task, mut reel) = (task_with_sockets(1, &room), Reel::new());
+        let (mut task, mut reel) = (task_with_sockets(1, &room, Unasked::Send), Reel::new());
         task.round(&mut Vec::new(), false);
         room.store(PACKET_BYTES / 2, Ordering::Relaxed);
         task.shared.published.push(reel.segment(Instant::ORIGIN, 10, false));

@@ -77,6 +77,12 @@ pub trait Net: Clone + Send + Sync + 'static {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Sends what `stream` has room for, without asking the runtime whether there is any: `WouldBlock` when there is
+    /// none, `Unsupported` where nothing can be sent like that.
+    fn send(&self, _stream: &Self::Stream, _bytes: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Has `stream` wake its reader only when so many bytes wait, or its end has come, where there is a kernel.
     fn set_wake_bytes(&self, _stream: &Self::Stream, _bytes: usize) -> io::Result<()> {
         Ok(())
@@ -145,6 +151,10 @@ impl Net for TokioNet {
         unsafe { buffer.assume_init(bytes) };
         buffer.advance(bytes);
         Ok(())
+    }
+
+    fn send(&self, stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        SockRef::from(stream).send_with_flags(bytes, libc::MSG_NOSIGNAL)
     }
 
     fn set_wake_bytes(&self, stream: &TcpStream, bytes: usize) -> io::Result<()> {
@@ -284,6 +294,24 @@ mod tests {
         stream.readable().await.unwrap();
         TokioNet.receive(&stream, &mut buffer).unwrap();
         assert_eq!(buffer.filled(), b"12345", "the end adds nothing");
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_unasked_arrives_until_there_is_no_room() {
+        let listener = TokioNet.listen(loopback(), ListenOptions::default()).await.unwrap();
+        let port = TokioNet.local_addr(&listener).unwrap().port();
+        let stream = TokioNet.connect_tcp("127.0.0.1", port).await.unwrap();
+        let (mut peer, _) = TokioNet.accept(&listener).await.unwrap();
+        let mut sent = 0;
+        let full = loop {
+            match TokioNet.send(&stream, &[0; 64 << 10]) {
+                Ok(bytes) => sent += bytes,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        drop(stream);
+        assert_eq!(tokio::io::copy(&mut peer, &mut tokio::io::sink()).await.unwrap(), sent as u64);
     }
 
     #[tokio::test]

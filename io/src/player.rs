@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use restreamer_core::ts::PACKET_BYTES;
-use restreamer_core::{Instant, Policy, Read, Ring, StallTimer, Viewer, ViewerEnd, ViewerStats};
+use restreamer_core::{Instant, Read, Ring, StallTimer, Viewer, ViewerEnd, ViewerStats};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::answer::Framing;
 use crate::chunked::Chunks;
-use crate::fanout::{Ready, Tally};
+use crate::fanout::{Outlet, Ready, Visit};
 use crate::gate::Seat;
 use crate::observe::EndReason;
 use crate::server::NewViewer;
@@ -153,28 +153,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
     }
 
     /// Looks at a player whose socket has something to say: that it may write again, or that it is gone.
-    pub(crate) fn handle_signal(
-        &mut self,
-        now: Instant,
-        ring: &Ring,
-        policy: &Policy,
-        tally: &mut Tally,
-    ) -> Progress {
+    pub(crate) fn handle_signal(&mut self, visit: &mut Visit<'_, S>) -> Progress {
         self.signal.is_set.store(false, Ordering::Release);
         match self.read_away() {
-            Progress::CaughtUp => self.send(now, ring, policy, tally),
+            Progress::CaughtUp => self.send(visit),
             Progress::More => {
                 self.waker.wake_by_ref();
-                self.send(now, ring, policy, tally)
+                self.send(visit)
             }
             other => other,
         }
     }
 
     /// Sends what there is, as far as the socket takes it.
-    pub(crate) fn send(&mut self, now: Instant, ring: &Ring, policy: &Policy, tally: &mut Tally) -> Progress {
+    pub(crate) fn send(&mut self, visit: &mut Visit<'_, S>) -> Progress {
         let before = self.viewer.stats();
-        let progress = self.write(ring, policy, tally);
+        let progress = self.write(visit);
+        let (now, tally) = (visit.now, &mut *visit.tally);
         self.is_blocked = progress == Progress::Blocked;
         let after = self.viewer.stats();
         let has_moved = after.bytes_sent != before.bytes_sent;
@@ -196,9 +191,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
         progress
     }
 
-    fn write(&mut self, ring: &Ring, policy: &Policy, tally: &mut Tally) -> Progress {
+    fn write(&mut self, visit: &mut Visit<'_, S>) -> Progress {
+        // A socket that was full has to wake us again if it still is.
+        let mut may_be_full = self.is_blocked;
         for _ in 0..WRITES_MAX {
-            let has_packets = match self.viewer.read(ring, policy) {
+            let has_packets = match self.viewer.read(visit.ring, visit.policy) {
                 Read::Ready => true,
                 Read::Idle => false,
                 Read::Ended(ViewerEnd::TooSlow) => return self.finish(EndReason::TooSlow),
@@ -214,10 +211,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
                     Poll::Ready(Ok(())) | Poll::Pending => Progress::CaughtUp,
                 };
             }
-            match self.write_once(ring, has_packets) {
+            let outlet = (!may_be_full).then_some(visit.outlet);
+            may_be_full = true;
+            match self.write_once(visit.ring, has_packets, outlet) {
                 Poll::Pending => return Progress::Blocked,
                 Poll::Ready(Ok(0)) => return Progress::Ended(EndReason::ClientLost),
-                Poll::Ready(Ok(_)) => tally.writes += 1,
+                Poll::Ready(Ok(_)) => visit.tally.writes += 1,
                 Poll::Ready(Err(error)) => return Progress::Ended(end_of(&error)),
             }
         }
@@ -225,8 +224,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
         Progress::More
     }
 
-    /// One system call.
-    fn write_once(&mut self, ring: &Ring, has_packets: bool) -> Poll<io::Result<usize>> {
+    /// One system call, but for a second one where `outlet` has no room.
+    fn write_once(
+        &mut self,
+        ring: &Ring,
+        has_packets: bool,
+        outlet: Option<&dyn Outlet<S>>,
+    ) -> Poll<io::Result<usize>> {
         let mut batch = Batch { slices: [IoSlice::new(&[]); SLICES_MAX], count: 0, bytes: 0 };
         if let Some(greeting) = &self.greeting {
             batch.push(&greeting.head);
@@ -253,7 +257,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
         let cx = &mut Context::from_waker(&self.waker);
         let written = match &batch.slices[..batch.count] {
             // `send` takes a shorter way through the kernel than `writev`.
-            [piece] => Pin::new(&mut self.io).poll_write(cx, piece),
+            [piece] => match outlet.and_then(|outlet| try_send(outlet, &self.io, piece)) {
+                Some(sent) => Poll::Ready(sent),
+                None => Pin::new(&mut self.io).poll_write(cx, piece),
+            },
             pieces => Pin::new(&mut self.io).poll_write_vectored(cx, pieces),
         };
         if let Poll::Ready(Ok(taken)) = written {
@@ -304,6 +311,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
             }
         }
         Progress::More
+    }
+}
+
+/// `None`: the runtime is to be asked.
+fn try_send<S>(outlet: &dyn Outlet<S>, socket: &S, bytes: &[u8]) -> Option<io::Result<usize>> {
+    match outlet.send(socket, bytes) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Unsupported) => None,
+        sent => Some(sent),
     }
 }
 

@@ -4,6 +4,9 @@
 //! load, and it is as long as the operator allows. With a few viewers it need not be: then it is a half or a quarter
 //! of that, as long as flushing costs no more than a hundredth of a core.
 //!
+//! For the same reason viewers are served by as few threads as have time for them: a flush wakes every thread that
+//! has viewers of its stream.
+//!
 //! Where a flush takes longer than the interval, nothing here is needed: the next one finds more to send.
 
 use crate::time::Duration;
@@ -13,11 +16,22 @@ pub const FLUSH_COST_PART: u32 = 100;
 /// What is allowed is halved so many times at most.
 pub const FLUSH_HALVINGS_MAX: u32 = 2;
 
+/// A thread has time for more viewers while writing to everybody once takes no more than this part of `latency`; that
+/// is also what a flush adds to the delay of those whose turn comes last.
+pub const FLUSH_SPARE_PART: u32 = 4;
+
 /// The interval between flushes when bytes may wait for `latency` and writing to everybody once costs `cost`, on the
-/// busiest of those who write. It is `latency` halved so many times, and therefore a multiple of the time between two turns of a source that rests.
+/// busiest of those who write. It is `latency` halved so many times, and therefore a multiple of the time between two
+/// turns of a source that rests.
 pub fn flush_interval(latency: Duration, cost: Duration) -> Duration {
     let mut intervals = (0..=FLUSH_HALVINGS_MAX).rev().map(|halvings| latency / (1 << halvings));
     intervals.find(|&interval| interval >= cost.saturating_mul(FLUSH_COST_PART)).unwrap_or(latency)
+}
+
+/// Whether a thread on which writing to everybody once costs `cost` has time for more viewers of a stream whose bytes
+/// may wait for `latency`.
+pub fn has_time(latency: Duration, cost: Duration) -> bool {
+    cost.saturating_mul(FLUSH_SPARE_PART) <= latency
 }
 
 #[cfg(test)]
@@ -32,5 +46,12 @@ mod tests {
             assert_eq!(interval, Duration::from_millis(interval_ms), "{cost_us} µs");
         }
         assert_eq!(flush_interval(Duration::ZERO, Duration::MAX), Duration::ZERO);
+    }
+    #[test]
+    fn a_thread_has_time_until_a_flush_takes_a_part_of_what_bytes_may_wait() {
+        let latency = Duration::from_millis(20);
+        assert!(has_time(latency, Duration::from_millis(5)));
+        assert!(!has_time(latency, Duration::from_micros(5_001)));
+        assert!(has_time(Duration::ZERO, Duration::ZERO));
     }
 }

@@ -1,7 +1,8 @@
 //! The streams, the doors and the runtimes, put together.
 //!
 //! Every worker thread has a runtime of its own, a listener of its own on every address (the kernel spreads
-//! connections over them), and its share of the streams' channels. Any worker can serve any stream.
+//! connections over them), and its share of the streams' channels. Any worker can serve any stream;
+//! [`placement`](crate::placement) says which one does.
 
 use std::fmt;
 use std::future::Future;
@@ -20,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use crate::channel::Channel;
 use crate::clock::Clock;
 use crate::fanout::{FanOuts, Outlet, ViewerConfig};
-use crate::net::{ListenOptions, Net, TokioNet};
+use crate::net::{ListenOptions, Net, TokioNet, Uprooted};
 use crate::observe::Observe;
+use crate::placement::{Placement, home};
 use crate::registry::Registry;
 use crate::route::StreamId;
 use crate::server::{Listener, serve};
@@ -123,24 +125,26 @@ impl Engine {
         net: N,
         share: Share,
         listeners: Vec<Listener<N>>,
+        placement: Arc<Placement<Socket<N::Stream>>>,
         shutdown: CancellationToken,
     ) {
         let mut tasks = JoinSet::new();
-        for stream in self.registry.ids().filter(|stream| stream.0 as usize % share.of == share.worker) {
+        for stream in self.registry.ids().filter(|&stream| home(stream, share.of) == share.worker) {
             let orders = &mut self.orders.lock().unwrap_or_else(PoisonError::into_inner)[stream.0 as usize];
             if let Some(orders) = orders.take() {
                 tasks.spawn(self.channel(stream).run(net.clone(), orders, shutdown.clone()));
             }
         }
-        let streams = self
-            .registry
-            .ids()
-            .map(|stream| (self.registry.plan(stream).viewers, Arc::clone(self.registry.published(stream))));
+        let streams = self.registry.ids().map(|stream| {
+            let plan = self.registry.plan(stream);
+            (plan.viewers, plan.config.latency, Arc::clone(self.registry.published(stream)))
+        });
         let fan_outs =
             FanOuts::new(streams, &self.observe, self.clock, shutdown.clone(), Sockets(net.clone()));
+        let desk = Arc::new(placement.enter(share.worker, Arc::clone(&fan_outs)));
         for listener in listeners {
-            let (service, fan_outs) = (Arc::clone(&self.service), Arc::clone(&fan_outs));
-            tasks.spawn(serve(net.clone(), listener, service, fan_outs, shutdown.clone()));
+            let (service, desk) = (Arc::clone(&self.service), Arc::clone(&desk));
+            tasks.spawn(serve(net.clone(), listener, service, desk, shutdown.clone()));
         }
         let mut chores = JoinSet::new();
         if share.worker == 0 {
@@ -187,6 +191,16 @@ impl<N: Net> Outlet<Socket<N::Stream>> for Sockets<N> {
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
+
+    fn uproot(&self, socket: Socket<N::Stream>) -> Result<Uprooted<Socket<N::Stream>>, Socket<N::Stream>> {
+        match socket {
+            Socket::Plain(stream) => match self.0.uproot(stream) {
+                Ok(uprooted) => Ok(Box::new(|| uprooted().map(Socket::Plain))),
+                Err(stream) => Err(Socket::Plain(stream)),
+            },
+            other => Err(other),
+        }
+    }
 }
 
 /// Runs `engine` on `threads` threads until `shutdown`; returns when all is served.
@@ -213,9 +227,10 @@ pub fn run(
         workers.push((share, runtime, listeners));
     }
     is_listening(&doors);
+    let placement = Placement::new(threads);
     std::thread::scope(|scope| {
         for (share, runtime, listeners) in workers {
-            let work = engine.work(TokioNet, share, listeners, shutdown.clone());
+            let work = engine.work(TokioNet, share, listeners, Arc::clone(&placement), shutdown.clone());
             scope.spawn(move || {
                 runtime.block_on(work);
                 runtime.shutdown_timeout(FAREWELL_MAX);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use restreamer_core::ts::PACKET_BYTES;
-use restreamer_core::{Availability, Instant, Policy, Ring, intake};
+use restreamer_core::{Availability, Instant, Policy, Ring, flush, intake};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::task::coop::unconstrained;
@@ -21,11 +21,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::journal::Event;
+use crate::net::Uprooted;
 use crate::observe::{EndReason, Observe, StreamCounters};
 use crate::player::{Player, Progress};
 use crate::published::{Published, Reader};
 use crate::route::StreamId;
-use crate::server::{Handover, NewViewer};
+use crate::server::NewViewer;
 
 /// How often it is looked at how far behind the viewers are.
 const DELAY_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,6 +50,9 @@ pub trait Outlet<S>: Send + Sync {
     /// Sends what the socket has room for without asking the runtime first, as most sockets have room most of the
     /// time. Fails where that cannot be done, and where there is none.
     fn send(&self, socket: &S, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Takes a socket off its runtime; gives it back where that cannot be done.
+    fn uproot(&self, socket: S) -> Result<Uprooted<S>, S>;
 }
 
 /// The fan-outs of one runtime.
@@ -62,6 +66,7 @@ pub struct FanOuts<S> {
 struct Shared<S> {
     id: StreamId,
     config: ViewerConfig,
+    latency: Duration,
     published: Arc<Published>,
     outlet: Arc<dyn Outlet<S>>,
     observe: Arc<Observe>,
@@ -115,9 +120,10 @@ impl Ready {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
-    /// Fan-outs for these streams, in the order of their numbers, to be used within one runtime.
+    /// Fan-outs for these streams, in the order of their numbers, to be used within one runtime. The bytes of each
+    /// may wait for so long to be sent together.
     pub fn new(
-        streams: impl IntoIterator<Item = (ViewerConfig, Arc<Published>)>,
+        streams: impl IntoIterator<Item = (ViewerConfig, Duration, Arc<Published>)>,
         observe: &Arc<Observe>,
         clock: Clock,
         shutdown: CancellationToken,
@@ -125,11 +131,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
     ) -> Arc<Self> {
         let outlet: Arc<dyn Outlet<S>> = Arc::new(outlet);
         let load = Arc::<Load>::default();
-        let streams = (0..).map(StreamId).zip(streams).map(|(id, (config, published))| {
+        let streams = (0..).map(StreamId).zip(streams).map(|(id, (config, latency, published))| {
             let bell = Arc::new(Notify::new());
             Arc::new(Shared {
                 id,
                 config,
+                latency,
                 published,
                 outlet: Arc::clone(&outlet),
                 observe: Arc::clone(observe),
@@ -150,8 +157,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handover<S> for FanOuts<S> {
-    fn take(&self, stream: StreamId, viewer: NewViewer<S>) {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
+    /// Whether this runtime has time for more viewers of `stream`.
+    pub(crate) fn has_time_for(&self, stream: StreamId) -> bool {
+        let shared = &self.streams[stream.0 as usize];
+        flush::has_time(shared.latency, shared.load.sum())
+    }
+
+    /// Takes the socket of a new viewer off this runtime, if that can be done.
+    pub(crate) fn uproot(&self, stream: StreamId, socket: S) -> Result<Uprooted<S>, S> {
+        self.streams[stream.0 as usize].outlet.uproot(socket)
+    }
+
+    /// Serves `viewer` from here on, on the current runtime.
+    pub(crate) fn take(&self, stream: StreamId, viewer: NewViewer<S>) {
         let shared = &self.streams[stream.0 as usize];
         shared.outlet.tune(&viewer.io, &shared.config);
         let mut inbox = shared.lock_inbox();
@@ -466,11 +485,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Framing;
-    use crate::gate::{Gate, Peer};
-    use crate::service::Visitor;
-    use bytes::Bytes;
-    use hyper::Version;
+    use crate::gate::Gate;
+    use crate::server::testing::viewer;
     use restreamer_core::stall::ENDING_TIME_MAX;
     use restreamer_core::testing::Reel;
     use restreamer_core::{AdmissionLimits, Join, RingLimits};
@@ -542,6 +558,10 @@ mod tests {
                 Unasked::Fail(kind) => Err(kind.into()),
             }
         }
+
+        fn uproot(&self, socket: Socket) -> Result<Uprooted<Socket>, Socket> {
+            Err(socket)
+        }
     }
 
     /// The task of one stream, with so many viewers, who join live.
@@ -554,23 +574,13 @@ mod tests {
         let gate = Gate::new(AdmissionLimits::default(), Arc::clone(&observe), Box::new(|_| ()));
         let policy = Policy { join: Join::Live, ..Policy::default() };
         let config = ViewerConfig { policy, stall_timeout: None, send_buffer: None };
-        let streams = [(config, Arc::new(Published::new(RingLimits::default())))];
+        let published = Arc::new(Published::new(RingLimits::default()));
+        let streams = [(config, Duration::from_millis(20), published)];
         let (clock, shutdown) = (Clock::start(), CancellationToken::new());
         let fan_outs = FanOuts::new(streams, &observe, clock, shutdown, unasked);
         let task = FanOut::new(Arc::clone(&fan_outs.streams[0]));
         task.shared.published.set_availability(Availability::Live);
-        let viewer = || NewViewer {
-            io: Socket { room: Arc::clone(room) },
-            head: Bytes::from_static(b"head"),
-            preamble: Bytes::new(),
-            framing: Framing::Close,
-            seat: gate.enter(StreamId(0), Availability::Live, Peer::Local).unwrap(),
-            visitor: Box::new(Visitor {
-                peer: Peer::Local,
-                user_agent: "".into(),
-                version: Version::HTTP_11,
-            }),
-        };
+        let viewer = || viewer(&gate, Socket { room: Arc::clone(room) });
         task.shared.lock_inbox().arrivals.extend((0..viewers).map(|_| viewer()));
         task
     }

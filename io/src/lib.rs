@@ -27,6 +27,7 @@ pub mod journal;
 pub mod net;
 pub mod notify;
 pub mod observe;
+pub mod placement;
 mod player;
 pub mod proxy;
 pub mod published;

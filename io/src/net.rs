@@ -42,6 +42,9 @@ pub struct ListenOptions {
     pub v6_only: bool,
 }
 
+/// A socket between two runtimes; called within the one that it goes to, it is a socket of that.
+pub type Uprooted<S> = Box<dyn FnOnce() -> io::Result<S> + Send>;
+
 /// Connected byte streams and where they come from.
 pub trait Net: Clone + Send + Sync + 'static {
     /// A connected socket.
@@ -81,6 +84,11 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// none, `Unsupported` where nothing can be sent like that.
     fn send(&self, _stream: &Self::Stream, _bytes: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Takes `stream` off its runtime; gives it back where that cannot be done.
+    fn uproot(&self, stream: Self::Stream) -> Result<Uprooted<Self::Stream>, Self::Stream> {
+        Err(stream)
     }
 
     /// Has `stream` wake its reader only when so many bytes wait, or its end has come, where there is a kernel.
@@ -155,6 +163,11 @@ impl Net for TokioNet {
 
     fn send(&self, stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         SockRef::from(stream).send_with_flags(bytes, libc::MSG_NOSIGNAL)
+    }
+
+    fn uproot(&self, stream: TcpStream) -> Result<Uprooted<TcpStream>, TcpStream> {
+        let stream = stream.into_std();
+        Ok(Box::new(|| TcpStream::from_std(stream?)))
     }
 
     fn set_wake_bytes(&self, stream: &TcpStream, bytes: usize) -> io::Result<()> {
@@ -312,6 +325,26 @@ mod tests {
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
         drop(stream);
         assert_eq!(tokio::io::copy(&mut peer, &mut tokio::io::sink()).await.unwrap(), sent as u64);
+    }
+
+    #[tokio::test]
+    async fn an_uprooted_socket_lives_on_another_runtime() {
+        let listener = TokioNet.listen(loopback(), ListenOptions::default()).await.unwrap();
+        let port = TokioNet.local_addr(&listener).unwrap().port();
+        let mut client = TokioNet.connect_tcp("127.0.0.1", port).await.unwrap();
+        let (accepted, _) = TokioNet.accept(&listener).await.unwrap();
+        let uprooted = TokioNet.uproot(accepted).ok().unwrap();
+        let other = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut socket = uprooted().unwrap();
+                let question = socket.read_u8().await.unwrap();
+                socket.write_all(&[question + 1]).await.unwrap();
+            });
+        });
+        client.write_all(&[7]).await.unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), 8);
+        other.join().unwrap();
     }
 
     #[tokio::test]

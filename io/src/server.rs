@@ -84,6 +84,22 @@ pub struct NewViewer<S> {
     pub visitor: Box<Visitor>,
 }
 
+impl<S> NewViewer<S> {
+    /// The connection apart from all else.
+    pub(crate) fn split(self) -> (S, NewViewer<()>) {
+        let NewViewer { io, head, preamble, framing, seat, visitor } = self;
+        (io, NewViewer { io: (), head, preamble, framing, seat, visitor })
+    }
+}
+
+impl NewViewer<()> {
+    /// Together again.
+    pub(crate) fn with<S>(self, io: S) -> NewViewer<S> {
+        let NewViewer { io: (), head, preamble, framing, seat, visitor } = self;
+        NewViewer { io, head, preamble, framing, seat, visitor }
+    }
+}
+
 /// Serves the connections of one listener until `shutdown`, then ends idle ones and waits a moment for the
 /// others. Viewers are not waited for: they are no longer the server's.
 ///
@@ -432,6 +448,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::gate::Gate;
+    use hyper::Version;
+    use restreamer_core::Availability;
+
+    /// Somebody who is let in to the first stream.
+    pub(crate) fn viewer<S>(gate: &Arc<Gate>, io: S) -> NewViewer<S> {
+        NewViewer {
+            io,
+            head: Bytes::from_static(b"head"),
+            preamble: Bytes::new(),
+            framing: Framing::Close,
+            seat: gate.enter(StreamId(0), Availability::Live, Peer::Local).unwrap(),
+            visitor: Box::new(Visitor {
+                peer: Peer::Local,
+                user_agent: "".into(),
+                version: Version::HTTP_11,
+            }),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use restreamer_io::gate::Gate;
 use restreamer_io::ingest::{Source, SourceOptions};
 use restreamer_io::net::{ListenOptions, Net};
 use restreamer_io::observe::Observe;
+use restreamer_io::placement::Placement;
 use restreamer_io::registry::{Registry, StreamPlan};
 use restreamer_io::route::{Serve, StreamId};
 use restreamer_io::server::Listener;
@@ -54,7 +55,8 @@ pub(super) async fn host(stage: Rc<RefCell<Stage>>, plan: Rc<Plan>) -> turmoil::
         is_ending: false,
         has_ended: false,
     });
-    engine.work(net, Share { worker: 0, of: 1 }, vec![Listener::Tcp(listener)], shutdown).await;
+    let share = Share { worker: 0, of: 1 };
+    engine.work(net, share, vec![Listener::Tcp(listener)], Placement::new(share.of), shutdown).await;
     if let Some(proxy) = &mut stage.borrow_mut().proxy {
         proxy.has_ended = true;
     }

@@ -1,0 +1,201 @@
+//! Which runtime serves a viewer.
+//!
+//! A flush wakes every runtime that has viewers of its stream. So viewers go where their stream is read, as long as
+//! that runtime has time for them, and then to the next one; when none has, they stay where the kernel put them.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+
+use crate::fanout::FanOuts;
+use crate::route::StreamId;
+use crate::server::{Handover, NewViewer};
+
+/// The fan-outs of all runtimes.
+pub struct Placement<S>(Box<[OnceLock<Member<S>>]>);
+
+struct Member<S> {
+    fan_outs: Arc<FanOuts<S>>,
+    runtime: Handle,
+}
+
+/// Where the server of one runtime hands its viewers over.
+pub struct Desk<S> {
+    placement: Arc<Placement<S>>,
+    fan_outs: Arc<FanOuts<S>>,
+}
+
+/// The worker, of so many, that reads `stream`.
+pub fn home(stream: StreamId, of: usize) -> usize {
+    stream.0 as usize % of
+}
+
+impl<S> Placement<S> {
+    /// For so many runtimes; none of them is there yet.
+    pub fn new(runtimes: usize) -> Arc<Self> {
+        Arc::new(Placement((0..runtimes).map(|_| OnceLock::new()).collect()))
+    }
+
+    /// `fan_outs` are those of `worker`, whose runtime is the current one.
+    pub fn enter(self: &Arc<Self>, worker: usize, fan_outs: Arc<FanOuts<S>>) -> Desk<S> {
+        // A worker that comes twice keeps the place that it has.
+        let _ = self.0[worker].set(Member { fan_outs: Arc::clone(&fan_outs), runtime: Handle::current() });
+        Desk { placement: Arc::clone(self), fan_outs }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Desk<S> {
+    /// The other runtime that is to serve a new viewer of `stream`, if it is another one.
+    fn elsewhere(&self, stream: StreamId) -> Option<&Member<S>> {
+        let members = &self.placement.0;
+        let (before, from_home) = members.split_at(home(stream, members.len()));
+        let mut members = from_home.iter().chain(before).filter_map(OnceLock::get);
+        let member = members.find(|member| member.fan_outs.has_time_for(stream))?;
+        (!Arc::ptr_eq(&member.fan_outs, &self.fan_outs)).then_some(member)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handover<S> for Desk<S> {
+    fn take(&self, stream: StreamId, viewer: NewViewer<S>) {
+        let Some(member) = self.elsewhere(stream) else { return self.fan_outs.take(stream, viewer) };
+        let (io, viewer) = viewer.split();
+        match self.fan_outs.uproot(stream, io) {
+            Err(io) => self.fan_outs.take(stream, viewer.with(io)),
+            Ok(uprooted) => {
+                let fan_outs = Arc::clone(&member.fan_outs);
+                member.runtime.spawn(async move {
+                    match uprooted() {
+                        Ok(io) => fan_outs.take(stream, viewer.with(io)),
+                        Err(error) => tracing::warn!(
+                            module = "streaming",
+                            event = "viewer_lost",
+                            remote = %viewer.visitor.peer,
+                            "cannot move a connection to another thread: {error}"
+                        ),
+                    }
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::fanout::{Outlet, ViewerConfig};
+    use crate::gate::Gate;
+    use crate::net::Uprooted;
+    use crate::observe::Observe;
+    use crate::published::Published;
+    use crate::server::testing::viewer;
+    use restreamer_core::testing::Reel;
+    use restreamer_core::{AdmissionLimits, Availability, Duration, Instant, Join, Policy, RingLimits};
+    use std::io;
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+    use tokio_util::sync::CancellationToken;
+
+    /// Whether sockets can leave their runtime.
+    #[derive(Clone, Copy)]
+    struct Movable(bool);
+
+    impl Outlet<DuplexStream> for Movable {
+        fn tune(&self, _: &DuplexStream, _: &ViewerConfig) {}
+
+        fn send(&self, _: &DuplexStream, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn uproot(&self, socket: DuplexStream) -> Result<Uprooted<DuplexStream>, DuplexStream> {
+            if self.0 { Ok(Box::new(|| Ok(socket))) } else { Err(socket) }
+        }
+    }
+
+    /// Workers, and what each of them sees published of the one stream; it is read by the first.
+    struct House {
+        gate: Arc<Gate>,
+        desks: Vec<Desk<DuplexStream>>,
+        published: Vec<Arc<Published>>,
+    }
+
+    impl House {
+        fn new(workers: usize, latency: Duration, movable: bool) -> House {
+            let observe = Observe::new([("/s.ts", ["tcp://source:1"])]);
+            let gate = Gate::new(AdmissionLimits::default(), Arc::clone(&observe), Box::new(|_| ()));
+            let policy = Policy { join: Join::Live, ..Policy::default() };
+            let config = ViewerConfig { policy, stall_timeout: None, send_buffer: None };
+            let placement = Placement::new(workers);
+            let (mut desks, mut all_published) = (Vec::new(), Vec::new());
+            for worker in 0..workers {
+                let published = Arc::new(Published::new(RingLimits::default()));
+                published.set_availability(Availability::Live);
+                let streams = [(config, latency, Arc::clone(&published))];
+                let (clock, shutdown) = (Clock::start(), CancellationToken::new());
+                let fan_outs = FanOuts::new(streams, &observe, clock, shutdown, Movable(movable));
+                desks.push(placement.enter(worker, fan_outs));
+                all_published.push(published);
+            }
+            House { gate, desks, published: all_published }
+        }
+
+        /// Joins at one worker's door and waits for the head.
+        async fn join(&self, worker: usize) -> DuplexStream {
+            let (mut client, server) = duplex(1 << 20);
+            self.desks[worker].take(StreamId(0), viewer(&self.gate, server));
+            let mut head = [0; 4];
+            client.read_exact(&mut head).await.unwrap();
+            assert_eq!(&head, b"head");
+            client
+        }
+
+        /// Which workers have viewers.
+        fn serving(&self) -> Vec<bool> {
+            self.published.iter().map(|published| published.flush_cost().is_some()).collect()
+        }
+
+        /// Has one worker write to its viewers, one of whom is `client`.
+        async fn flush(&self, worker: usize, client: &mut DuplexStream) {
+            self.published[worker].push(Reel::new().segment(Instant::ORIGIN, 1, false));
+            self.published[worker].announce();
+            client.read_exact(&mut [0; 188]).await.unwrap();
+            // The task goes on to note what that took.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn viewers_go_where_their_stream_is_read_whichever_door_they_take() {
+        let house = House::new(3, Duration::from_secs(1_000), true);
+        let _clients = [house.join(2).await, house.join(0).await, house.join(1).await];
+        assert_eq!(house.serving(), [true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn the_next_runtime_helps_when_one_has_no_time_left_and_then_everybody_stays() {
+        // Whatever a flush takes is too much.
+        let house = House::new(3, Duration::ZERO, true);
+        let mut first = house.join(2).await;
+        house.flush(0, &mut first).await;
+        let mut second = house.join(2).await;
+        assert_eq!(house.serving(), [true, true, false]);
+        house.flush(1, &mut second).await;
+        let mut third = house.join(2).await;
+        house.flush(2, &mut third).await;
+        drop(second);
+        while house.serving()[1] {
+            tokio::task::yield_now().await;
+        }
+        let mut fourth = house.join(0).await;
+        house.flush(1, &mut fourth).await;
+        let _fifth = house.join(2).await;
+        assert_eq!(house.serving(), [true, true, true]);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_cannot_move_is_served_where_it_is() {
+        let house = House::new(2, Duration::from_secs(1_000), false);
+        let _client = house.join(1).await;
+        assert_eq!(house.serving(), [false, true]);
+    }
+}

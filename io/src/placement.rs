@@ -3,6 +3,7 @@
 //! A flush wakes every runtime that has viewers of its stream. So viewers go where their stream is read, as long as
 //! that runtime has time for them, and then to the next one; when none has, they stay where the kernel put them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,12 +13,17 @@ use crate::fanout::FanOuts;
 use crate::route::StreamId;
 use crate::server::{Handover, NewViewer};
 
+/// Viewers on their way to one runtime at most: in an accept storm everybody accepts and serves.
+const ARRIVING_MAX: usize = 8;
+
 /// The fan-outs of all runtimes.
 pub struct Placement<S>(Box<[OnceLock<Member<S>>]>);
 
 struct Member<S> {
     fan_outs: Arc<FanOuts<S>>,
     runtime: Handle,
+    /// Viewers on their way to it from others.
+    arriving: Arc<AtomicUsize>,
 }
 
 /// Where the server of one runtime hands its viewers over.
@@ -39,9 +45,17 @@ impl<S> Placement<S> {
 
     /// `fan_outs` are those of `worker`, whose runtime is the current one.
     pub fn enter(self: &Arc<Self>, worker: usize, fan_outs: Arc<FanOuts<S>>) -> Desk<S> {
+        let member =
+            Member { fan_outs: Arc::clone(&fan_outs), runtime: Handle::current(), arriving: Arc::default() };
         // A worker that comes twice keeps the place that it has.
-        let _ = self.0[worker].set(Member { fan_outs: Arc::clone(&fan_outs), runtime: Handle::current() });
+        let _ = self.0[worker].set(member);
         Desk { placement: Arc::clone(self), fan_outs }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Member<S> {
+    fn has_time_for(&self, stream: StreamId) -> bool {
+        self.arriving.load(Ordering::Relaxed) < ARRIVING_MAX && self.fan_outs.has_time_for(stream)
     }
 }
 
@@ -51,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Desk<S> {
         let members = &self.placement.0;
         let (before, from_home) = members.split_at(home(stream, members.len()));
         let mut members = from_home.iter().chain(before).filter_map(OnceLock::get);
-        let member = members.find(|member| member.fan_outs.has_time_for(stream))?;
+        let member = members.find(|member| member.has_time_for(stream))?;
         (!Arc::ptr_eq(&member.fan_outs, &self.fan_outs)).then_some(member)
     }
 }
@@ -63,8 +77,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handover<S> for Desk<S>
         match self.fan_outs.uproot(stream, io) {
             Err(io) => self.fan_outs.take(stream, viewer.with(io)),
             Ok(uprooted) => {
-                let fan_outs = Arc::clone(&member.fan_outs);
+                let (fan_outs, arriving) = (Arc::clone(&member.fan_outs), Arc::clone(&member.arriving));
+                arriving.fetch_add(1, Ordering::Relaxed);
                 member.runtime.spawn(async move {
+                    arriving.fetch_sub(1, Ordering::Relaxed);
                     match uprooted() {
                         Ok(io) => fan_outs.take(stream, viewer.with(io)),
                         Err(error) => tracing::warn!(
@@ -141,8 +157,16 @@ mod tests {
 
         /// Joins at one worker's door and waits for the head.
         async fn join(&self, worker: usize) -> DuplexStream {
-            let (mut client, server) = duplex(1 << 20);
+            self.let_in(self.send(worker)).await
+        }
+
+        fn send(&self, worker: usize) -> DuplexStream {
+            let (client, server) = duplex(1 << 20);
             self.desks[worker].take(StreamId(0), viewer(&self.gate, server));
+            client
+        }
+
+        async fn let_in(&self, mut client: DuplexStream) -> DuplexStream {
             let mut head = [0; 4];
             client.read_exact(&mut head).await.unwrap();
             assert_eq!(&head, b"head");
@@ -190,6 +214,23 @@ mod tests {
         house.flush(1, &mut fourth).await;
         let _fifth = house.join(2).await;
         assert_eq!(house.serving(), [true, true, true]);
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_does_not_come_round_to_its_arrivals_gets_no_more() {
+        let house = House::new(2, Duration::from_secs(1_000), true);
+        let sent: Vec<_> = (0..ARRIVING_MAX + 3).map(|_| house.send(1)).collect();
+        let mut clients = Vec::new();
+        for client in sent {
+            clients.push(house.let_in(client).await);
+        }
+        assert_eq!(house.serving(), [true, true]);
+        drop(clients);
+        while house.serving().contains(&true) {
+            tokio::task::yield_now().await;
+        }
+        let _client = house.join(1).await;
+        assert_eq!(house.serving(), [true, false]);
     }
 
     #[tokio::test]

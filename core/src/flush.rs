@@ -2,12 +2,11 @@
 //!
 //! A write costs the same whatever it carries, so with many viewers the interval between flushes decides about the
 //! load, and it is as long as the operator allows. With a few viewers it need not be: then it is a half or a quarter
-//! of that, as long as flushing costs no more than a hundredth of a core.
+//! of that, as long as flushing costs no more than a hundredth of a core. Where a flush takes longer than the interval,
+//! nothing here is needed: the next one finds more to send.
 //!
 //! For the same reason viewers are served by as few threads as have time for them: a flush wakes every thread that
 //! has viewers of its stream.
-//!
-//! Where a flush takes longer than the interval, nothing here is needed: the next one finds more to send.
 
 use crate::time::Duration;
 
@@ -16,9 +15,10 @@ pub const FLUSH_COST_PART: u32 = 100;
 /// What is allowed is halved so many times at most.
 pub const FLUSH_HALVINGS_MAX: u32 = 2;
 
-/// A thread has time for more viewers while writing to everybody once takes no more than this part of `latency`; that
-/// is also what a flush adds to the delay of those whose turn comes last.
+/// A thread has time for more viewers while writing to everybody once takes no more than this part of `latency`.
 pub const FLUSH_SPARE_PART: u32 = 4;
+/// And no more than this: so long may everything else on the thread have to wait, other streams' sources included.
+pub const FLUSH_TIME_MAX: Duration = Duration::from_millis(5);
 
 /// The interval between flushes when bytes may wait for `latency` and writing to everybody once costs `cost`, on the
 /// busiest of those who write. It is `latency` halved so many times, and therefore a multiple of the time between two
@@ -31,7 +31,7 @@ pub fn flush_interval(latency: Duration, cost: Duration) -> Duration {
 /// Whether a thread on which writing to everybody once costs `cost` has time for more viewers of a stream whose bytes
 /// may wait for `latency`.
 pub fn has_time(latency: Duration, cost: Duration) -> bool {
-    cost.saturating_mul(FLUSH_SPARE_PART) <= latency
+    cost <= (latency / FLUSH_SPARE_PART).min(FLUSH_TIME_MAX)
 }
 
 #[cfg(test)]
@@ -47,11 +47,14 @@ mod tests {
         }
         assert_eq!(flush_interval(Duration::ZERO, Duration::MAX), Duration::ZERO);
     }
+
     #[test]
     fn a_thread_has_time_until_a_flush_takes_a_part_of_what_bytes_may_wait() {
-        let latency = Duration::from_millis(20);
-        assert!(has_time(latency, Duration::from_millis(5)));
-        assert!(!has_time(latency, Duration::from_micros(5_001)));
+        for (latency_ms, most_us) in [(5, 1_250), (20, 5_000), (1_000, 5_000)] {
+            let latency = Duration::from_millis(latency_ms);
+            assert!(has_time(latency, Duration::from_micros(most_us)), "{latency_ms} ms");
+            assert!(!has_time(latency, Duration::from_micros(most_us + 1)), "{latency_ms} ms");
+        }
         assert!(has_time(Duration::ZERO, Duration::ZERO));
     }
 }

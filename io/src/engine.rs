@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -185,9 +185,9 @@ impl<N: Net> Outlet<Socket<N::Stream>> for Sockets<N> {
         }
     }
 
-    fn send(&self, socket: &Socket<N::Stream>, bytes: &[u8]) -> io::Result<usize> {
+    fn send(&self, socket: &Socket<N::Stream>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match socket {
-            Socket::Plain(stream) => self.0.send(stream, bytes),
+            Socket::Plain(stream) => self.0.send(stream, pieces),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }

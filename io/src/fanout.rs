@@ -5,7 +5,7 @@
 //! vectored write, advance. A viewer whose socket is full leaves the sweep until its socket wakes it; nothing is
 //! queued for it, so everything unsent is still the drop policy's to drop.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use restreamer_core::ts::PACKET_BYTES;
 use restreamer_core::{Availability, Instant, Policy, Ring, flush, intake};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::coop::unconstrained;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +50,7 @@ pub trait Outlet<S>: Send + Sync {
 
     /// Sends what the socket has room for without asking the runtime first, as most sockets have room most of the
     /// time. Fails where that cannot be done, and where there is none.
-    fn send(&self, socket: &S, bytes: &[u8]) -> io::Result<usize>;
+    fn send(&self, socket: &S, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// Takes a socket off its runtime; gives it back where that cannot be done.
     fn uproot(&self, socket: S) -> Result<Uprooted<S>, S>;
@@ -155,16 +156,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
         self.tasks.close();
         self.tasks.wait().await;
     }
-}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> FanOuts<S> {
     /// Whether this runtime has time for more viewers of `stream`.
     pub(crate) fn has_time_for(&self, stream: StreamId) -> bool {
         let shared = &self.streams[stream.0 as usize];
-        flush::has_time(shared.latency, shared.load.sum())
+        !self.shutdown.is_cancelled() && flush::has_time(shared.latency, shared.load.sum())
     }
 
-    /// Takes the socket of a new viewer off this runtime, if that can be done.
+    /// Brings somebody here; [`FanOuts::join`] waits for him.
+    pub(crate) fn spawn_on(&self, runtime: &Handle, arrival: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(arrival, runtime);
+    }
+
+    /// The socket of `viewer` did not survive its way here.
+    pub(crate) fn note_lost(&self, stream: StreamId, viewer: &NewViewer<()>, error: &io::Error) {
+        tracing::warn!(
+            module = "streaming",
+            event = "viewer_lost",
+            stream = &*self.streams[stream.0 as usize].counters().label,
+            remote = %viewer.visitor.peer,
+            error = %error,
+            "a connection could not be moved to another thread"
+        );
+    }
+
+    /// See [`Outlet::uproot`].
     pub(crate) fn uproot(&self, stream: StreamId, socket: S) -> Result<Uprooted<S>, S> {
         self.streams[stream.0 as usize].outlet.uproot(socket)
     }
@@ -305,10 +321,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FanOut<S> {
         self.let_in(now);
         self.dismiss(now, is_shutdown);
         if self.ring.next() != newest {
+            let begun = self.shared.clock.now();
             for key in 0..self.players.len() {
                 self.visit(key, now, |player| !player.is_blocked(), Player::send);
             }
-            self.note_sweep(self.shared.clock.now().saturating_since(now));
+            self.note_sweep(self.shared.clock.now().saturating_since(begun));
         }
         self.shared.ready.take(keys);
         for key in keys.drain(..) {
@@ -487,10 +504,10 @@ mod tests {
     use super::*;
     use crate::gate::Gate;
     use crate::server::testing::viewer;
+    use bytes::Bytes;
     use restreamer_core::stall::ENDING_TIME_MAX;
     use restreamer_core::testing::Reel;
     use restreamer_core::{AdmissionLimits, Join, RingLimits};
-    use std::io::IoSlice;
     use std::pin::Pin;
     use std::sync::atomic::AtomicUsize;
     use std::task::{Context, Poll};
@@ -499,6 +516,8 @@ mod tests {
     /// A socket that takes so many bytes more, and never says anything.
     struct Socket {
         room: Arc<AtomicUsize>,
+        /// Whether the runtime has heard that there is room.
+        is_known: bool,
     }
 
     impl Socket {
@@ -526,6 +545,9 @@ mod tests {
             _: &mut Context<'_>,
             slices: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
+            if !self.is_known {
+                return Poll::Pending;
+            }
             let taken = self.take(slices.iter().map(|slice| slice.len()).sum());
             if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
         }
@@ -549,12 +571,12 @@ mod tests {
     impl Outlet<Socket> for Unasked {
         fn tune(&self, _: &Socket, _: &ViewerConfig) {}
 
-        fn send(&self, socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+        fn send(&self, socket: &Socket, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
             match *self {
                 Unasked::Send if socket.room.load(Ordering::Relaxed) == 0 => {
                     Err(io::ErrorKind::WouldBlock.into())
                 }
-                Unasked::Send => Ok(socket.take(bytes.len())),
+                Unasked::Send => Ok(socket.take(pieces.iter().map(|piece| piece.len()).sum())),
                 Unasked::Fail(kind) => Err(kind.into()),
             }
         }
@@ -580,7 +602,7 @@ mod tests {
         let fan_outs = FanOuts::new(streams, &observe, clock, shutdown, unasked);
         let task = FanOut::new(Arc::clone(&fan_outs.streams[0]));
         task.shared.published.set_availability(Availability::Live);
-        let viewer = || viewer(&gate, Socket { room: Arc::clone(room) });
+        let viewer = || viewer(&gate, Socket { room: Arc::clone(room), is_known: true });
         task.shared.lock_inbox().arrivals.extend((0..viewers).map(|_| viewer()));
         task
     }
@@ -635,6 +657,21 @@ mod tests {
             task.round(&mut Vec::new(), false);
             assert_eq!(counters.bytes_sent.now() - joined_with, 10 * PACKET_BYTES as u64);
         }
+    }
+
+    /// A socket that had moved to its runtime a moment ago was closed without an answer.
+    #[tokio::test]
+    async fn whoever_is_let_in_gets_the_head_however_soon_the_stream_goes_off_the_air() {
+        let mut task = task_with(1);
+        let room = Arc::new(AtomicUsize::new(1_000));
+        for arrival in &mut task.shared.lock_inbox().arrivals {
+            arrival.io = Socket { room: Arc::clone(&room), is_known: false };
+            arrival.preamble = Bytes::from_static(b"preamble");
+        }
+        task.shared.published.set_availability(Availability::Offline);
+        task.round(&mut Vec::new(), false);
+        assert_eq!(room.load(Ordering::Relaxed), 1_000 - b"headpreamble".len());
+        assert_eq!(task.shared.counters().ended(EndReason::Offline).now(), 1);
     }
 
     #[tokio::test]

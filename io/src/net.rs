@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -82,11 +82,12 @@ pub trait Net: Clone + Send + Sync + 'static {
 
     /// Sends what `stream` has room for, without asking the runtime whether there is any: `WouldBlock` when there is
     /// none, `Unsupported` where nothing can be sent like that.
-    fn send(&self, _stream: &Self::Stream, _bytes: &[u8]) -> io::Result<usize> {
+    fn send(&self, _stream: &Self::Stream, _pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Takes `stream` off its runtime; gives it back where that cannot be done.
+    /// Takes `stream` off its runtime; gives it back where streams cannot leave theirs. What fails on the way is told at
+    /// its end.
     fn uproot(&self, stream: Self::Stream) -> Result<Uprooted<Self::Stream>, Self::Stream> {
         Err(stream)
     }
@@ -161,8 +162,13 @@ impl Net for TokioNet {
         Ok(())
     }
 
-    fn send(&self, stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-        SockRef::from(stream).send_with_flags(bytes, libc::MSG_NOSIGNAL)
+    fn send(&self, stream: &TcpStream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let (socket, flags) = (SockRef::from(stream), libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT);
+        match pieces {
+            // This takes a shorter way through the kernel.
+            [piece] => socket.send_with_flags(piece, flags),
+            pieces => socket.send_vectored_with_flags(pieces, flags),
+        }
     }
 
     fn uproot(&self, stream: TcpStream) -> Result<Uprooted<TcpStream>, TcpStream> {
@@ -317,7 +323,7 @@ mod tests {
         let (mut peer, _) = TokioNet.accept(&listener).await.unwrap();
         let mut sent = 0;
         let full = loop {
-            match TokioNet.send(&stream, &[0; 64 << 10]) {
+            match TokioNet.send(&stream, &[IoSlice::new(&[0; 1 << 10]), IoSlice::new(&[0; 64 << 10])]) {
                 Ok(bytes) => sent += bytes,
                 Err(error) => break error,
             }

@@ -47,15 +47,8 @@ impl<S> Placement<S> {
     pub fn enter(self: &Arc<Self>, worker: usize, fan_outs: Arc<FanOuts<S>>) -> Desk<S> {
         let member =
             Member { fan_outs: Arc::clone(&fan_outs), runtime: Handle::current(), arriving: Arc::default() };
-        // A worker that comes twice keeps the place that it has.
-        let _ = self.0[worker].set(member);
+        assert!(self.0[worker].set(member).is_ok(), "a worker enters once");
         Desk { placement: Arc::clone(self), fan_outs }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Member<S> {
-    fn has_time_for(&self, stream: StreamId) -> bool {
-        self.arriving.load(Ordering::Relaxed) < ARRIVING_MAX && self.fan_outs.has_time_for(stream)
     }
 }
 
@@ -65,8 +58,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Desk<S> {
         let members = &self.placement.0;
         let (before, from_home) = members.split_at(home(stream, members.len()));
         let mut members = from_home.iter().chain(before).filter_map(OnceLock::get);
-        let member = members.find(|member| member.has_time_for(stream))?;
-        (!Arc::ptr_eq(&member.fan_outs, &self.fan_outs)).then_some(member)
+        let member = members.find(|member| member.fan_outs.has_time_for(stream))?;
+        let is_elsewhere = !Arc::ptr_eq(&member.fan_outs, &self.fan_outs);
+        (is_elsewhere && member.arriving.load(Ordering::Relaxed) < ARRIVING_MAX).then_some(member)
     }
 }
 
@@ -79,18 +73,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handover<S> for Desk<S>
             Ok(uprooted) => {
                 let (fan_outs, arriving) = (Arc::clone(&member.fan_outs), Arc::clone(&member.arriving));
                 arriving.fetch_add(1, Ordering::Relaxed);
-                member.runtime.spawn(async move {
+                let arrival = async move {
                     arriving.fetch_sub(1, Ordering::Relaxed);
                     match uprooted() {
                         Ok(io) => fan_outs.take(stream, viewer.with(io)),
-                        Err(error) => tracing::warn!(
-                            module = "streaming",
-                            event = "viewer_lost",
-                            remote = %viewer.visitor.peer,
-                            "cannot move a connection to another thread: {error}"
-                        ),
+                        Err(error) => fan_outs.note_lost(stream, &viewer, &error),
                     }
-                });
+                };
+                member.fan_outs.spawn_on(&member.runtime, arrival);
             }
         }
     }
@@ -108,7 +98,7 @@ mod tests {
     use crate::server::testing::viewer;
     use restreamer_core::testing::Reel;
     use restreamer_core::{AdmissionLimits, Availability, Duration, Instant, Join, Policy, RingLimits};
-    use std::io;
+    use std::io::{self, IoSlice};
     use tokio::io::{AsyncReadExt, DuplexStream, duplex};
     use tokio_util::sync::CancellationToken;
 
@@ -119,7 +109,7 @@ mod tests {
     impl Outlet<DuplexStream> for Movable {
         fn tune(&self, _: &DuplexStream, _: &ViewerConfig) {}
 
-        fn send(&self, _: &DuplexStream, _: &[u8]) -> io::Result<usize> {
+        fn send(&self, _: &DuplexStream, _: &[IoSlice<'_>]) -> io::Result<usize> {
             Err(io::ErrorKind::Unsupported.into())
         }
 
@@ -178,6 +168,12 @@ mod tests {
             self.published.iter().map(|published| published.flush_cost().is_some()).collect()
         }
 
+        async fn wait_until_serving<const WORKERS: usize>(&self, expected: [bool; WORKERS]) {
+            while self.serving() != expected {
+                tokio::task::yield_now().await;
+            }
+        }
+
         /// Has one worker write to its viewers, one of whom is `client`.
         async fn flush(&self, worker: usize, client: &mut DuplexStream) {
             self.published[worker].push(Reel::new().segment(Instant::ORIGIN, 1, false));
@@ -207,9 +203,7 @@ mod tests {
         let mut third = house.join(2).await;
         house.flush(2, &mut third).await;
         drop(second);
-        while house.serving()[1] {
-            tokio::task::yield_now().await;
-        }
+        house.wait_until_serving([true, false, true]).await;
         let mut fourth = house.join(0).await;
         house.flush(1, &mut fourth).await;
         let _fifth = house.join(2).await;
@@ -219,18 +213,16 @@ mod tests {
     #[tokio::test]
     async fn a_runtime_that_does_not_come_round_to_its_arrivals_gets_no_more() {
         let house = House::new(2, Duration::from_secs(1_000), true);
-        let sent: Vec<_> = (0..ARRIVING_MAX + 3).map(|_| house.send(1)).collect();
-        let mut clients = Vec::new();
+        let sent: Vec<_> = (0..ARRIVING_MAX).map(|_| house.send(1)).collect();
+        let (own, other) = (house.send(0), house.send(1));
+        drop(house.let_in(other).await);
+        house.wait_until_serving([true, false]).await;
+        let mut clients = vec![house.let_in(own).await];
         for client in sent {
             clients.push(house.let_in(client).await);
         }
-        assert_eq!(house.serving(), [true, true]);
-        drop(clients);
-        while house.serving().contains(&true) {
-            tokio::task::yield_now().await;
-        }
-        let _client = house.join(1).await;
-        assert_eq!(house.serving(), [true, false]);
+        clients.push(house.join(1).await);
+        assert_eq!(house.serving(), [true, false], "all others, and whoever comes after the storm");
     }
 
     #[tokio::test]

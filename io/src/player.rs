@@ -192,15 +192,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
     }
 
     fn write(&mut self, visit: &mut Visit<'_, S>) -> Progress {
-        // A socket that was full has to wake us again if it still is.
+        // A socket that may be full is not worth a system call: the runtime knows whether it still is.
         let mut may_be_full = self.is_blocked;
         for _ in 0..WRITES_MAX {
             let has_packets = match self.viewer.read(visit.ring, visit.policy) {
                 Read::Ready => true,
                 Read::Idle => false,
-                Read::Ended(ViewerEnd::TooSlow) => return self.finish(EndReason::TooSlow),
+                Read::Ended(ViewerEnd::TooSlow) => return self.finish(EndReason::TooSlow, visit.outlet),
                 Read::Ended(ViewerEnd::Asked) => {
-                    return self.finish(self.ending.unwrap_or(EndReason::Shutdown));
+                    return self.finish(self.ending.unwrap_or(EndReason::Shutdown), visit.outlet);
                 }
             };
             if !has_packets && self.greeting.is_none() {
@@ -224,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
         Progress::More
     }
 
-    /// One system call, but for a second one where `outlet` has no room.
+    /// Writes once, without asking the runtime if there is an `outlet`.
     fn write_once(
         &mut self,
         ring: &Ring,
@@ -255,14 +255,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
             }
         }
         let cx = &mut Context::from_waker(&self.waker);
-        let written = match &batch.slices[..batch.count] {
-            // `send` takes a shorter way through the kernel than `writev`.
-            [piece] => match outlet.and_then(|outlet| try_send(outlet, &self.io, piece)) {
-                Some(sent) => Poll::Ready(sent),
-                None => Pin::new(&mut self.io).poll_write(cx, piece),
-            },
-            pieces => Pin::new(&mut self.io).poll_write_vectored(cx, pieces),
-        };
+        let pieces = &batch.slices[..batch.count];
+        let written = write_pieces(&mut self.io, pieces, outlet, cx);
         if let Poll::Ready(Ok(taken)) = written {
             self.advance(taken, ring);
         }
@@ -286,11 +280,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
 
     /// The last bytes of the response. What does not fit into the socket now is left out: the client sees an
     /// end all the same.
-    fn finish(&mut self, reason: EndReason) -> Progress {
+    fn finish(&mut self, reason: EndReason, outlet: &dyn Outlet<S>) -> Progress {
         if self.greeting.is_none()
             && let Some(end) = self.chunks.as_deref().and_then(Chunks::end)
         {
-            let _ = Pin::new(&mut self.io).poll_write(&mut Context::from_waker(&self.waker), end);
+            let cx = &mut Context::from_waker(&self.waker);
+            let _ = write_pieces(&mut self.io, &[IoSlice::new(end)], Some(outlet), cx);
         }
         Progress::Ended(reason)
     }
@@ -314,11 +309,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Player<S> {
     }
 }
 
-/// `None`: the runtime is to be asked.
-fn try_send<S>(outlet: &dyn Outlet<S>, socket: &S, bytes: &[u8]) -> Option<io::Result<usize>> {
-    match outlet.send(socket, bytes) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Unsupported) => None,
-        sent => Some(sent),
+fn write_pieces<S: AsyncWrite + Unpin>(
+    io: &mut S,
+    pieces: &[IoSlice<'_>],
+    outlet: Option<&dyn Outlet<S>>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    match outlet.map(|outlet| outlet.send(io, pieces)) {
+        Some(Err(error))
+            if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Unsupported) =>
+        {
+            Poll::Ready(Err(error))
+        }
+        Some(Ok(taken)) => Poll::Ready(Ok(taken)),
+        Some(Err(_)) | None => Pin::new(io).poll_write_vectored(cx, pieces),
     }
 }
 

@@ -225,8 +225,9 @@ impl Assembly {
         let candidate = self.candidate.take().filter(|candidate| candidate.offset > 0);
         let end = candidate.as_ref().map_or(self.buffer.len(), |candidate| candidate.offset);
         let mut start = 0;
+        let at = self.heads.first().map_or(Instant::ORIGIN, |head| head.at);
         let mut heads = self.heads.drain(..).peekable();
-        while let Some(Head { at, psi, access, is_seam: seam, .. }) = heads.next() {
+        while let Some(Head { psi, access, is_seam: seam, .. }) = heads.next() {
             let next = heads.peek().map_or(end, |head| head.offset);
             let data = self.buffer.split_to(next - start).freeze();
             start = next;

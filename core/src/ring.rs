@@ -10,7 +10,8 @@ pub const RING_SEGMENTS_MAX: usize = 20_000;
 
 /// What a ring must hold and what it may hold.
 ///
-/// A segment is evicted when the ring is over a maximum, or when everything that must be held is held without it.
+/// A segment is evicted when the ring is over a maximum, or when everything that must be held is held without it:
+/// what is below, an access point, and what was published together with the newest segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingLimits {
     /// At least this many packets (`inputbuffer`).
@@ -210,6 +211,7 @@ impl Ring {
         let access_left = self.access.len() - usize::from(first.segment.access.is_some());
         self.packets_pushed - second.packets_before >= self.limits.packets_min
             && last.segment.at.saturating_since(second.segment.at) >= self.limits.span_min
+            && first.segment.at < last.segment.at
             && (access_left > 0 || self.access.is_empty())
     }
 

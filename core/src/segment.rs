@@ -19,7 +19,8 @@ pub struct Segment {
     pub access: Option<AccessKind>,
     /// Set on the first segment after a change of source or a new connection: counters and timestamps may jump.
     pub seam: bool,
-    /// When the first byte of `data` arrived.
+    /// When the first byte arrived of all that was published together with `data`: nobody lags behind what he could
+    /// not have had before.
     pub at: Instant,
 }
 

@@ -95,14 +95,17 @@ fn the_first_connection_begins_at_its_access_point_without_a_seam() {
 fn an_access_point_begins_a_segment_and_all_that_waits_is_published_together() {
     let mut feed = Feed::flowing();
     let first = feed.number;
-    feed.send(&[Rest, Key, Rest]);
-    feed.wait(19);
+    feed.send(&[Rest]);
+    feed.wait(10);
+    feed.send(&[Key, Rest]);
+    feed.wait(9);
     assert!(feed.segments().is_empty());
     feed.wait(1);
     let number = |pieces: &[u64]| pieces.iter().map(|piece| first + piece).collect::<Vec<_>>();
     // Null packets that push the last piece out come with the next one.
-    let segments = [([vec![first - 1], number(&[0])].concat(), None), (number(&[1, 2]), INDICATOR)];
+    let segments = [([vec![first - 1], number(&[0, 1])].concat(), None), (number(&[2, 3]), INDICATOR)];
     assert_eq!(access(feed.segments()), segments);
+    assert_eq!(feed.segments()[0].at, feed.segments()[1].at, "nobody lags behind what came a moment ago");
 }
 
 #[test]

@@ -54,6 +54,16 @@ fn a_ring_holds_its_minimum_of_time_and_no_segment_more() {
     }
 }
 
+/// A viewer looks at the ring when a flush has been pushed, not between its segments.
+#[test]
+fn what_is_published_together_is_held_together() {
+    let (mut reel, mut ring) = (Reel::new(), Ring::new(LEAST));
+    for (ms, first) in [(0, 0), (0, 0), (0, 0), (20, 3), (20, 3), (40, 5)] {
+        ring.push(reel.segment(Instant::from_millis(ms), 10, true));
+        assert_eq!(ring.first(), first, "at {ms} ms");
+    }
+}
+
 #[test]
 fn a_ring_reaches_back_to_an_access_point() {
     for (segments, held) in
@@ -187,11 +197,12 @@ fn check(ring: &Ring, reel: &Reel) {
 
 /// Whether the oldest of these segments has to go: they are over the maximum, or enough without it.
 fn can_shrink(frames: &[Frame], limits: &RingLimits) -> bool {
-    let [_, left @ ..] = frames else { return false };
+    let [oldest, left @ ..] = frames else { return false };
     let (Some(first), Some(last)) = (left.first(), left.last()) else { return false };
     let has_access = |frames: &[Frame]| frames.iter().any(|frame| frame.is_access);
     let is_enough = last.first + last.packets - first.first >= limits.packets_min
         && last.at.saturating_since(first.at) >= limits.span_min
+        && oldest.at < last.at
         && (has_access(left) || !has_access(frames));
     is_enough || Frame::bytes(frames) > limits.bytes_max
 }

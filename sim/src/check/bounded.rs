@@ -1,5 +1,5 @@
-//! **Bounded.** A ring holds no more than its maximum, but for a single segment, and no more than its minimum needs
-//! and a place to join; a fan-out's copy holds what the ring held a moment ago; no more viewers are in than the
+//! **Bounded.** A ring holds no more than its maximum, but for a single segment, and no more than its minimum needs,
+//! a place to join and what was published together last; a fan-out's copy holds what the ring held a moment ago; no more viewers are in than the
 //! limits allow; and a viewer whose socket takes nothing keeps his place no longer than the stall limit.
 
 use restreamer_core::{AdmissionLimits, Duration, Instant, Ring, RingLimits, SEGMENT_BYTES_MAX};
@@ -27,12 +27,14 @@ pub fn check_ring(ring: &Ring, limits: RingLimits) -> Verdict {
 /// Whether the ring would fulfil its minimum without its first segment.
 fn is_superfluous(ring: &Ring, limits: RingLimits) -> bool {
     let second = ring.first() + 1;
-    let (Some(next), Some(newest)) = (ring.get(second), ring.newest()) else { return false };
+    let (Some(first), Some(next)) = (ring.get(ring.first()), ring.get(second)) else { return false };
+    let Some(newest) = ring.newest() else { return false };
     let packets = ring.packets_pushed() - ring.packets_before(second);
     let has_access = ring.latest_access().is_some_and(|access| access >= second);
     let had_access = ring.latest_access().is_some();
     packets >= limits.packets_min
         && newest.at.saturating_since(next.at) >= limits.span_min
+        && newest.at > first.at
         && (has_access || !had_access)
 }
 

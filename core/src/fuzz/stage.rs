@@ -200,7 +200,7 @@ impl Held {
         self.frames.push(frame);
         self.next += 1;
         self.packets += frame.packets;
-        while self.frames.len() > 1 && (self.is_over() || self.is_enough(1)) {
+        while self.frames.len() > 1 && (self.is_over() || self.is_enough_without_first()) {
             self.frames.remove(0);
         }
     }
@@ -209,13 +209,14 @@ impl Held {
         Frame::bytes(&self.frames) > self.limits.bytes_max || self.frames.len() > RING_SEGMENTS_MAX
     }
 
-    /// Whether everything that must be held is held without the first `without`.
-    fn is_enough(&self, without: usize) -> bool {
-        let left = &self.frames[without..];
+    /// Whether everything that must be held is held without the first.
+    fn is_enough_without_first(&self) -> bool {
+        let [oldest, left @ ..] = &self.frames[..] else { return false };
         let (Some(first), Some(last)) = (left.first(), left.last()) else { return false };
         let has_access = |frames: &[Frame]| frames.iter().any(|frame| frame.is_access);
         self.packets - first.first >= self.limits.packets_min
             && last.at.saturating_since(first.at) >= self.limits.span_min
+            && oldest.at < last.at
             && (has_access(left) || !has_access(&self.frames))
     }
 
